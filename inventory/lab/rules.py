@@ -1,0 +1,348 @@
+"""What the simulated platform does when it is called: the rules, apart from where the world is kept.
+
+Each function is one call that changes something. It gets the state and the machine as they are now, and
+refuses what a real platform would refuse. What a real platform would let happen, although it breaks one of
+OVMST's promises, happens here too and is written down as a violation.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from inventory.lab import guests, programs
+from inventory.lab.records import Copy, Generation, Host, Machine, Mark, State, Work
+from ovmst_site.faults import Fault, GiveUp, NeedsAttention, TryLater
+
+
+def host_of(state: State, external_id: str) -> Host:
+    """A host that answers."""
+    host = state.hosts.get(external_id)
+    if host is None:
+        raise GiveUp(f"There is no host {external_id}")
+    if not host.answers:
+        raise TryLater(f"Host {host.name} doesn't answer")
+    return host
+
+
+def share_answers(state: State, name: str) -> None:
+    share = state.shares.get(name)
+    if share is None:
+        raise GiveUp(f"There is no library share {name}")
+    if not share.answers:
+        raise TryLater(f"Library share {name} doesn't answer")
+
+
+def runs_for_outsider(machine: Machine) -> bool:
+    """Whether somebody else runs this machine, on our copy or another."""
+    copy = machine.copy
+    return machine.outsiders_instance is not None or bool(copy and copy.running and copy.running.by_outsider)
+
+
+def is_ours(machine: Machine) -> bool:
+    """There is a copy on a host, made by fetch, marked, and nobody else runs the machine."""
+    copy = machine.copy
+    return bool(copy and not copy.by_outsider and machine.marker) and not runs_for_outsider(machine)
+
+
+def _our_copy(state: State, machine: Machine) -> Copy:
+    if machine.copy is None:
+        raise GiveUp(f"{machine.name} isn't on a host")
+    if not is_ours(machine):
+        raise NeedsAttention(f"{machine.name} on {machine.copy.host} isn't in our hands: somebody else uses it")
+    host_of(state, machine.copy.host)
+    return machine.copy
+
+
+def _not_at_work(machine: Machine) -> None:
+    if machine.work:
+        raise TryLater(f"The platform is busy with {machine.name}: {machine.work.call}")
+
+
+def _repeated(machine: Machine, call: str, op: str) -> bool:
+    """The same operation again, as far as the platform can tell: under way, or its result is there."""
+    copy = machine.copy
+    results = {
+        "fetch": {copy.fetched_by} if copy else set(),
+        "protect": {copy.protected_by} if copy else set(),
+        "store": {g.published_by for g in machine.generations},
+    }
+    return op in results[call] or bool(machine.work and machine.work.op == op)
+
+
+def mark(state: State, machine: Machine, *, marker: Mark, **_: Any) -> None:
+    theirs = machine.marker
+    if theirs and (theirs.installation, theirs.target) != (marker.installation, marker.target):
+        raise NeedsAttention(f"{machine.name} is marked by {theirs.installation} for {theirs.target}")
+    if theirs != marker:
+        machine.marker = marker
+        state.effect("mark", machine.id)
+
+
+def unmark(state: State, machine: Machine, *, installation: str, target: str, **_: Any) -> None:
+    theirs = machine.marker
+    if theirs and (theirs.installation, theirs.target) == (installation, target):
+        machine.marker = None
+        state.effect("unmark", machine.id)
+
+
+def fetch(
+    state: State, machine: Machine, *, host: str, op: str, extra: float = 0, dies: bool = False, **_: Any
+) -> None:
+    if _repeated(machine, "fetch", op):
+        return
+    _not_at_work(machine)
+    if machine.marker is None:
+        raise GiveUp(f"{machine.name} isn't marked: nothing moves before it is")
+    if runs_for_outsider(machine):
+        raise NeedsAttention(f"{machine.name} was started by somebody else")
+    if machine.copy is not None:
+        if machine.copy.host == host and is_ours(machine):
+            return
+        raise NeedsAttention(f"{machine.name} is on {machine.copy.host} already")
+    host_of(state, host)
+    share_answers(state, machine.share)
+    if machine.generation(machine.current) is None:
+        raise NeedsAttention(f"The library has no current generation of {machine.name}")
+    _begin(state, machine, "fetch", op, machine.fetch_seconds + extra, dies, host=host)
+
+
+def _fetched(state: State, machine: Machine, *, host: str, op: str) -> None:
+    generation = machine.generation(machine.current)
+    if generation is None:
+        raise GiveUp("the library's generation went away")
+    adapters = {mac: (network, False) for mac, network in generation.adapters}
+    machine.copy = Copy(host, generation.content, adapters, fetched_by=op)
+    if not state.keeps_original:
+        machine.current = ""
+
+
+def connect(state: State, machine: Machine, *, networks: dict[str, str], isolated: bool, **_: Any) -> None:
+    _not_at_work(machine)
+    if machine.copy is None and runs_for_outsider(machine):
+        raise NeedsAttention(f"{machine.name} was started by somebody else")
+    if machine.copy is None:
+        generation = machine.generation(machine.current)
+        if generation and not isolated and dict(generation.adapters) == networks:
+            return  # at home, connected as it always was
+        raise GiveUp(f"{machine.name} isn't on a host")
+    copy = _our_copy(state, machine)
+    host = host_of(state, copy.host)
+    for mac, network in networks.items():
+        if mac not in copy.adapters:
+            raise GiveUp(f"{machine.name} has no adapter {mac}")
+        if isolated and network not in host.networks:
+            raise GiveUp(f"Host {host.name} has no network {network}")
+    after = copy.adapters | {mac: (network, isolated and host.isolates) for mac, network in networks.items()}
+    if copy.running and any(network != host.servicing_network for network, _ in after.values()):
+        raise GiveUp(f"{machine.name} is running: it stays on the servicing network")
+    if after != copy.adapters:
+        copy.adapters = after
+        state.effect("connect", machine.id, ", ".join(networks.values()))
+
+
+def protect(state: State, machine: Machine, *, op: str, extra: float = 0, dies: bool = False, **_: Any) -> None:
+    if _repeated(machine, "protect", op):
+        return
+    _not_at_work(machine)
+    copy = _our_copy(state, machine)
+    if copy.before is not None:
+        return  # one state from before is enough, and it is the oldest that counts
+    if copy.running:
+        raise GiveUp(f"{machine.name} is running: too late to protect it")
+    _begin(state, machine, "protect", op, machine.protect_seconds + extra, dies)
+
+
+def _protected(state: State, machine: Machine, *, op: str) -> None:
+    copy = machine.copy
+    if copy is None:
+        raise GiveUp("it isn't on a host any more")
+    copy.before, copy.protected_by = copy.content, op
+
+
+def start(
+    state: State, machine: Machine, *, op: str, network: str, extra: float = 0, dies: bool = False, **_: Any
+) -> None:
+    """Start it if every adapter is on `network` and isolated: read in the same breath."""
+    _not_at_work(machine)
+    copy = _our_copy(state, machine)
+    if copy.running:
+        return
+    host = host_of(state, copy.host)
+    wrong = [mac for mac, (on, isolated) in copy.adapters.items() if on != network or not isolated or not network]
+    if wrong or not network or network not in host.networks:
+        raise GiveUp(f"{machine.name} isn't isolated on {network or 'a servicing network'} of {host.name}")
+    if any(on != host.servicing_network for on, _ in copy.adapters.values()):
+        state.violate(machine.id, f"started on {network}, which is no servicing network")
+    if copy.before is None:
+        state.violate(machine.id, "started without protection")
+    used = [m for m in state.machines.values() if m.copy and m.copy.running and m.copy.host == host.id]
+    if len(used) >= host.slots or sum(m.memory_mb for m in used) + machine.memory_mb > host.memory_mb:
+        state.violate(machine.id, f"started on {host.id} beyond its slots or memory")
+    guests.power_on(state, machine, copy, op=op, by_outsider=False, extra=extra)
+    state.effect("start", machine.id, op)
+    if dies and copy.running:
+        copy.running.dies = state.now + machine.guest.boot_seconds / 2
+
+
+def shut_down(
+    state: State, machine: Machine, *, force: bool, extra: float = 0, dies: bool = False, **_: Any
+) -> None:
+    if machine.copy is None and not runs_for_outsider(machine):
+        return
+    copy = _our_copy(state, machine)
+    run = copy.running
+    if run is None:
+        return
+    if force:
+        if guests.is_installing(machine, run, state.now):
+            state.violate(machine.id, "powered off while an installer ran")
+        guests.power_off(state, machine, copy, "forced")
+        state.effect("power off", machine.id)
+    elif guests.go_down(state, machine, copy, "going down", extra):
+        state.effect("shut_down", machine.id)
+    if dies and copy.running:
+        copy.running.dies = state.now
+
+
+def rewind(state: State, machine: Machine, *, generation: str, **_: Any) -> None:
+    _not_at_work(machine)
+    if machine.copy is None and not runs_for_outsider(machine):
+        return
+    copy = _our_copy(state, machine)
+    if copy.running:
+        raise TryLater(f"{machine.name} is running: it can't be rewound")
+    if machine.marker and machine.marker.generation != generation:
+        raise NeedsAttention(f"{machine.name} was woken from {machine.marker.generation}, not from {generation}")
+    if state.keeps_original:
+        machine.copy = None
+        state.effect("rewind", machine.id)
+    elif copy.before is not None and copy.content != copy.before:
+        copy.content, copy.ended = copy.before, "unknown"
+        state.effect("rewind", machine.id)
+
+
+def store(
+    state: State,
+    machine: Machine,
+    *,
+    share: str,
+    generation: str,
+    op: str,
+    extra: float = 0,
+    dies: bool = False,
+    **_: Any,
+) -> None:
+    if _repeated(machine, "store", op):
+        return
+    _not_at_work(machine)
+    if machine.copy is None and not runs_for_outsider(machine):
+        if machine.current == generation:
+            return  # it is at home, as it was
+        raise NeedsAttention(f"{machine.name} isn't on a host, and the library has {machine.current or 'none'}")
+    copy = _our_copy(state, machine)
+    if copy.running:
+        raise TryLater(f"{machine.name} is running: it can't be stored")
+    _library_is_as_it_was(state, machine, share, generation)
+    _begin(state, machine, "store", op, machine.store_seconds + extra, dies, share=share, generation=generation)
+
+
+def _library_is_as_it_was(state: State, machine: Machine, share: str, generation: str) -> None:
+    share_answers(state, share)
+    if machine.share != share:
+        raise NeedsAttention(f"{machine.name} lies on {machine.share} now, not on {share}; both are kept")
+    expected = generation if state.keeps_original else ""
+    if machine.current != expected:
+        raise NeedsAttention(
+            f"The library has {machine.current or 'none'} of {machine.name} now, where {expected or 'none'}"
+            " was expected: both are kept"
+        )
+    if state.shares[share].full:
+        raise TryLater(f"No space left on library share {share}")
+
+
+def _stored(state: State, machine: Machine, *, share: str, generation: str, op: str) -> None:
+    _library_is_as_it_was(state, machine, share, generation)
+    copy = machine.copy
+    if copy is None:
+        raise GiveUp("it isn't on a host any more")
+    adapters = tuple(sorted((mac, network) for mac, (network, _) in copy.adapters.items()))
+    origin = machine.generation(generation)
+    unchanged = origin is not None and origin.content == copy.content
+    if not unchanged:
+        _judge_what_is_published(state, machine, copy)
+    if origin and tuple(sorted(origin.adapters)) != adapters:
+        state.violate(machine.id, "stored with other adapters than it had")
+    name = generation if unchanged else f"g{state.number()}"
+    machine.generations.append(Generation(name, copy.content, adapters, op))
+    machine.current, machine.copy = name, None
+
+
+def _judge_what_is_published(state: State, machine: Machine, copy: Copy) -> None:
+    if copy.content.condition == "damaged" or copy.ended == "crashed":
+        state.violate(machine.id, f"published although it is {copy.content.condition} ({copy.ended})")
+    if copy.content.half_installed:
+        state.violate(machine.id, "published with half-installed packages")
+    if not copy.content.own_updater:
+        state.violate(machine.id, "published with its own updater switched off")
+
+
+def _begin(
+    state: State, machine: Machine, call: str, op: str, seconds: float, dies: bool, **arguments: Any
+) -> None:
+    """Work goes on over there; it takes effect at its end."""
+    machine.failed = ""
+    machine.work = Work(call, op, state.now + seconds / (2 if dies else 1), arguments, dies)
+    state.effect(call, machine.id, op)
+    settle(state, machine)
+
+
+def settle(state: State, machine: Machine) -> None:
+    """Let everything happen to this machine that is due by now, in the order of time."""
+    now = state.now
+    while machine.late and machine.late[0].at <= now:
+        late = machine.late.pop(0)
+        state.now = max(late.at, 0)
+        _settle_work_and_guest(state, machine)
+        try:
+            CALLS[late.call](state, machine, **late.arguments)
+        except Fault as fault:
+            state.note(machine.id, f"late {late.call} refused", str(fault))
+    state.now = now
+    _settle_work_and_guest(state, machine)
+
+
+def _settle_work_and_guest(state: State, machine: Machine) -> None:
+    """Work of the platform and what happens in the guest never overlap: work begins only while it is off."""
+    copy, work = machine.copy, machine.work
+    if copy is not None and copy.running is not None:
+        guests.settle(state, machine, copy)
+    if work is None or work.ends > state.now:
+        return
+    machine.work = None
+    host = state.hosts.get(work.arguments.get("host") or (copy.host if copy else ""))
+    if work.dies or host is None or not host.answers:
+        machine.failed = f"{work.call}: it broke off half-way"
+    else:
+        try:
+            ENDS[work.call](state, machine, op=work.op, **work.arguments)
+        except Fault as fault:
+            machine.failed = f"{work.call}: {fault}"
+    state.note(machine.id, f"{'failed' if machine.failed else 'done'} {work.call}", at=work.ends)
+
+
+ENDS: dict[str, Callable[..., None]] = {"fetch": _fetched, "protect": _protected, "store": _stored}
+
+CALLS: dict[str, Callable[..., Any]] = {
+    "mark": mark,
+    "unmark": unmark,
+    "fetch": fetch,
+    "connect": connect,
+    "protect": protect,
+    "start": start,
+    "shut_down": shut_down,
+    "rewind": rewind,
+    "store": store,
+    "ping": programs.ping,
+    "run": programs.run,
+    "put": programs.put,
+    "get": programs.get,
+}
