@@ -66,7 +66,10 @@ def database(url: str, data: Path) -> dict[str, Any]:
             "HOST": parts.hostname or "",
             "PORT": str(parts.port or ""),
             # Celery closes connections around every task: only a pool keeps them open between tasks.
-            "OPTIONS": {"pool": {"min_size": 1, "max_size": 20, "timeout": 30}, **dict(parse_qsl(parts.query))},
+            "OPTIONS": {
+                "pool": {"min_size": 1, "max_size": 20, "timeout": 30},
+                **dict(parse_qsl(parts.query)),
+            },
         }
     raise ImproperlyConfigured(
         f"OVMST_DATABASE_URL must begin with postgresql:// or sqlite://, not {parts.scheme!r}"

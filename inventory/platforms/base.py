@@ -200,6 +200,7 @@ class Damaged:
 
     where: str
     reason: str
+    external_id: str = ""  # of the machine that it should be, where that can be told
 
 
 Found = FoundMachine | FoundHost | Damaged

@@ -101,6 +101,7 @@ class Installed:
     ok: bool
     note: str
     log: str = ""  # the installer's own words, its last part
+    restart_needed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from servicing.updaters.base import Updater
 
 KINDS = {
     "lab": "servicing.updaters.lab:LabUpdater",
-    "apt": "servicing.updaters.apt:AptUpdater",
+    "apt": "servicing.updaters.apt.driver:AptUpdater",
 }
 
 

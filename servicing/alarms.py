@@ -1,0 +1,57 @@
+"""Says loudly, and keeps saying, that a machine needs attention."""
+
+import logging
+from datetime import datetime, timedelta
+from smtplib import SMTPException
+
+from django.conf import settings
+from django.core.mail import send_mail
+from django.db.models import Q
+from django.template.loader import render_to_string
+
+from ovmst_site.access.models import Person
+from servicing.models import RunTarget
+
+log = logging.getLogger(__name__)
+REPEAT_AFTER = timedelta(days=1)
+
+
+def send_due(now: datetime) -> int:
+    """Send the alarm of each target that needs attention and hasn't been named for a day; returns how many.
+
+    One that could not be sent stays due: it is tried again with the next call.
+    """
+    overdue = Q(alarm_sent_at=None) | Q(alarm_sent_at__lte=now - REPEAT_AFTER)
+    targets = RunTarget.objects.filter(overdue, state=RunTarget.State.ATTENTION)
+    sent = 0
+    for target in targets.select_related("resource", "run__job__team", "host"):
+        # Only the winner of this update sends, however many workers look at once.
+        won = RunTarget.objects.filter(pk=target.pk, alarm_sent_at=target.alarm_sent_at).update(alarm_sent_at=now)
+        if won and _send(target):
+            sent += 1
+        elif won:
+            RunTarget.objects.filter(pk=target.pk).update(alarm_sent_at=target.alarm_sent_at)
+    return sent
+
+
+def _send(target: RunTarget) -> bool:
+    # A header may not hold a line break, and a machine's name may hold anything.
+    name = " ".join(target.resource.name.split())[:120]
+    try:
+        send_mail(
+            subject=f"[OVMST] Needs attention: {name}",
+            message=render_to_string("servicing/needs_attention_email.txt", {"target": target}),
+            from_email=settings.DEFAULT_FROM_EMAIL,
+            recipient_list=_recipients(target),
+        )
+    except (OSError, SMTPException) as error:
+        log.error("The alarm of target %s could not be sent: %s", target.pk, error)
+        return False
+    return True
+
+
+def _recipients(target: RunTarget) -> list[str]:
+    members = Person.objects.filter(memberships__team=target.run.job.team, is_active=True).exclude(email="")
+    addresses = [*settings.ALARM_RECIPIENTS, *members.values_list("email", flat=True)]
+    # Without any address the alarm still goes where the mail backend puts it: a file, in the embedded way.
+    return list(dict.fromkeys(addresses)) or [settings.DEFAULT_FROM_EMAIL]

@@ -1,0 +1,232 @@
+"""Takes one target one step on; the only code that moves a target.
+
+The row is the truth. A claim gives a worker one target; it keeps it through successive steps, one commit
+each, until the target waits, is over, or the lease is lost. What a step does happens outside any
+transaction; what it said is recorded in one, fenced by the lease.
+"""
+
+import logging
+import os
+import socket
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, cast
+
+from django.conf import settings
+from django.db import DatabaseError
+
+from inventory.drivers import platform_for
+from inventory.models import StoredResource
+from inventory.platforms.base import Marker, Platform
+from ovmst_site import clock
+from ovmst_site.faults import Fault, TryLater
+from servicing import alarms, cycle, ledger, moves
+from servicing.context import Context, Notebook
+from servicing.cycle import Direction, Step
+from servicing.holding import Guarded, Holding
+from servicing.ledger import Lease, LeaseLost, Line
+from servicing.models import Generation, Installation, Run, RunTarget, StepRecord
+from servicing.moves import Move
+from servicing.outcome import Outcome
+from servicing.updaters.base import Updater
+from servicing.updaters.registry import open_updater
+
+log = logging.getLogger(__name__)
+LONGEST_TEXT = 20_000  # characters of one event
+
+# Names this process in leases; a restarted worker is another one.
+WORKER = f"{socket.gethostname()[:60]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+
+def advance_due(queue: str, *, only_run: int | None = None, stop: Callable[[], bool] = lambda: False) -> int:
+    """Take due targets of this queue on, one after the other, until none is due (or `stop` says so);
+    returns how many.
+
+    One call works for one thread, and holds one lease at a time.
+    """
+    taken = 0
+    while not stop() and (leases := ledger.claim(WORKER, queue, clock.now(), _lease_length(), only_run=only_run)):
+        for lease in leases:
+            advance(lease)
+            taken += 1
+    return taken
+
+
+def advance(lease: Lease) -> None:
+    """Take a claimed target on until it waits or is over, and let go of it."""
+    waits = 0
+    try:
+        while True:
+            move, lease = _one_step(lease, may_go_on=waits < 1)
+            waits = waits + 1 if not move.leaves else 0
+            if not move.goes_on:
+                break
+    except LeaseLost as lost:
+        log.warning("The lease of %s is lost; another worker may have it.", lost)
+        return
+    if move.changes.get("state") == RunTarget.State.ATTENTION:
+        alarms.send_due(clock.now())
+
+
+def _one_step(lease: Lease, *, may_go_on: bool) -> tuple[Move, Lease]:
+    target = _load(lease.target)
+    now = clock.now()
+    notes = Notebook.from_json(target.notes)
+    if target.entered_at is None:  # its first claim: patience begins now, not when it was queued
+        for name, value in moves.enter(target, Direction(target.direction), target.step, now).items():
+            setattr(target, name, value)
+    holding = Holding(lease, target, Installation.current_name(), clock.now, _lease_length())
+    lines: list[Line] = []
+    step = cycle.find(Direction(target.direction), target.step)
+    if step is None or target.cycle_version > cycle.VERSION:
+        version = f"cycle {target.cycle_version}, this is {cycle.VERSION}"
+        move = moves.park(f"this version doesn't know the step {target.direction}.{target.step} ({version})")
+    else:
+        move = _cancelled(target, notes, holding) or _do(step, target, notes, holding, lines)
+    if not move.leaves and not may_go_on and move.goes_on:
+        # A second look at once would be busy waiting.
+        move.goes_on = False
+        move.changes["due_at"] = clock.now() + timedelta(seconds=settings.POLL_SECONDS)
+    _record(holding, target, notes, move, lines)
+    return move, holding.lease
+
+
+def _cancelled(target: RunTarget, notes: Notebook, holding: Holding) -> Move | None:
+    if target.cancel_requested_at is None:
+        return None
+    return moves.after_cancel(target, notes, holding.has_begun(), clock.now())
+
+
+def _do(step: Step, target: RunTarget, notes: Notebook, holding: Holding, lines: list[Line]) -> Move:
+    try:
+        outcome: Outcome = step.does(_context(target, notes, holding, lines))
+    except Fault as fault:
+        return moves.after_fault(target, notes, fault, clock.now())
+    except (LeaseLost, DatabaseError):
+        raise  # nothing can be recorded: the lease runs out, and the step is looked at again
+    except Exception as error:
+        log.exception("Step %s of target %s failed unexpectedly", step.name, target.pk)
+        return moves.after_fault(
+            target, notes, TryLater(f"unexpected error: {type(error).__name__}: {error}"), clock.now()
+        )
+    return moves.after_outcome(target, notes, outcome, clock.now())
+
+
+def _context(target: RunTarget, notes: Notebook, holding: Holding, lines: list[Line]) -> Context:
+    resource, job = target.resource, target.run.job
+    platform = platform_for(resource.management_server)
+    longest = timedelta(seconds=platform.longest_call)
+
+    def before_call() -> None:
+        holding.keep_for(longest)
+
+    return Context(
+        machine=resource.ref(),
+        host=target.host.ref() if target.host is not None and target.reserved_mb is not None else None,
+        platform=cast(Platform, Guarded(platform, before_call)),
+        updater=cast(Updater, Guarded(open_updater(job.update_system.kind), before_call)),
+        policy=job.policy(),
+        marker_template=Marker(holding.installation, str(target.pk), "", "", {}),
+        notes=notes,
+        ledger=holding,
+        say=lambda text: lines.append(Line(text)),
+        now=clock.now,
+        poll=settings.POLL_SECONDS,
+        entered_at=target.entered_at or clock.now(),
+        twins=resource.twins,
+        can_isolate=holding.can_isolate,
+    )
+
+
+def _record(holding: Holding, target: RunTarget, notes: Notebook, move: Move, lines: list[Line]) -> None:
+    now = clock.now()
+    if move.leaves or move.note != target.note:
+        text = move.note or move.result
+        lines.append(Line(text if not move.leaves else f"{move.result}: {text}" if move.note else text, move.level))
+    record = None
+    if move.leaves:
+        record = StepRecord(
+            target=target,
+            direction=target.direction,
+            step=target.step,
+            visit=target.visit,
+            epoch=holding.lease.epoch,
+            entered_at=target.entered_at or now,
+            left_at=now,
+            result=move.result,
+            note=_clean(move.note),
+        )
+    changes: dict[str, Any] = {
+        "state": RunTarget.State.ACTIVE,
+        "entered_at": target.entered_at,
+        "deadline": target.deadline,
+        "visit": target.visit,
+        **move.changes,
+        "notes": notes.as_json(),
+    }
+    for name in ("note", "reason"):
+        if name in changes:
+            changes[name] = _clean(changes[name])
+    if not move.goes_on:
+        changes |= {"lease_owner": "", "lease_until": None}
+
+    def also() -> None:
+        if move.resource:
+            StoredResource.objects.filter(pk=target.resource_id).update(**move.resource)
+        if changes.get("state") == RunTarget.State.FINISHED:
+            ledger.free(RunTarget.objects.get(pk=target.pk))
+            if notes.published:
+                Generation.objects.get_or_create(
+                    resource_id=target.resource_id,
+                    name=notes.published,
+                    defaults={
+                        "based_on": notes.generation,
+                        "target": target,
+                        "published_at": now,
+                        "compliance": notes.verdict,
+                    },
+                )
+        if move.is_over:
+            _finish_run(target.run_id)
+
+    cleaned = [Line(_clean(line.text), line.level) for line in lines]
+    ledger.record(
+        holding.lease,
+        changes,
+        record,
+        cleaned,
+        events_before=target.events,
+        at=now,
+        at_step=target.step,
+        also=also,
+    )
+
+
+def _finish_run(run: int) -> None:
+    """The last of its targets that is over ends the run. The lock makes two that end together agree."""
+    Run.objects.select_for_update().get(pk=run)
+    open_states = (RunTarget.State.QUEUED, RunTarget.State.ACTIVE)
+    if not RunTarget.objects.filter(run=run, state__in=open_states).exists():
+        Run.objects.filter(pk=run, finished_at=None).update(finished_at=clock.now())
+
+
+def _load(pk: int) -> RunTarget:
+    return RunTarget.objects.select_related(
+        "run__job__host_group",
+        "run__job__update_system",
+        "resource__management_server__credential",
+        "resource__share__library_server",
+        "resource__credential",
+        "host",
+    ).get(pk=pk)
+
+
+def _lease_length() -> timedelta:
+    return timedelta(seconds=settings.LEASE_SECONDS)
+
+
+def _clean(text: str) -> str:
+    """Text from outside as the database takes it: no NUL (PostgreSQL refuses it), of bounded length."""
+    text = text.replace("\0", "\N{SYMBOL FOR NULL}")
+    return text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + "…"

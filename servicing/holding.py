@@ -1,0 +1,138 @@
+"""What a worker does under its lease: keeps it, and writes down what steps want written."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from inventory.models import Host
+from inventory.platforms.base import HostRef, OperationId
+from servicing import ledger, placement
+from servicing.ledger import Lease
+from servicing.models import Operation, PackageReport, RunTarget
+from servicing.updaters.base import Package, Pending
+
+MARGIN = timedelta(seconds=15)
+
+
+class Holding:
+    """One target under one worker's lease. Implements what servicing.context.Ledger promises to steps.
+
+    Every method raises LeaseLost once another worker may have the target.
+    """
+
+    def __init__(
+        self,
+        lease: Lease,
+        target: RunTarget,
+        installation: str,
+        now: Callable[[], datetime],
+        length: timedelta,
+    ) -> None:
+        self.lease = lease
+        self.target = target
+        self.installation = installation
+        self._now = now
+        self._length = length
+
+    def keep_for(self, longest_call: timedelta) -> None:
+        """Make sure that the lease outlasts a call of this length, with a margin."""
+        now = self._now()
+        if self.lease.until - now < longest_call + MARGIN:
+            self.lease = ledger.renew(self.lease, now, max(self._length, longest_call + 2 * MARGIN))
+
+    def reserve(self, memory_mb: int) -> HostRef | None:
+        if self.target.reserved_mb is not None and self.target.host is not None:
+            return self.target.host.ref()
+        for host in placement.candidates(self._hosts(), memory_mb):
+            if ledger.reserve(self.lease, host, memory_mb):
+                self.target.host, self.target.reserved_mb = host, memory_mb
+                return host.ref()
+        return None
+
+    def can_isolate(self) -> bool:
+        return any(host.servicing_network for host in self._hosts())
+
+    def release(self) -> None:
+        ledger.release(self.lease)
+
+    def take_transfer(self) -> bool:
+        share = self.target.resource.share
+        return share is None or ledger.take_transfer(self.lease, share.library_server)
+
+    def give_transfer_back(self) -> None:
+        if self.target.transfers_on_id is not None:
+            ledger.give_transfer_back(self.lease)
+
+    def operation(self) -> OperationId:
+        target = self.target
+        return ledger.begin_operation(
+            self.lease, self.installation, target.direction, target.step, target.visit, self._now()
+        ).name
+
+    def operation_failed(self, reason: str) -> None:
+        target = self.target
+        ledger.fail_operation(self.lease, target.direction, target.step, target.visit, reason, self._now())
+
+    def owns(self, operation: OperationId) -> bool:
+        return Operation.objects.filter(target=self.target, name=operation).exists()
+
+    def has_begun(self) -> bool:
+        """Whether this visit of the step has an operation that hasn't failed."""
+        target = self.target
+        return Operation.objects.filter(
+            target=target, direction=target.direction, step=target.step, visit=target.visit, failed_at=None
+        ).exists()
+
+    def packages(self, moment: str, packages: Sequence[Package], pending: Sequence[Pending]) -> None:
+        values: dict[str, Any] = {
+            "taken_at": self._now(),
+            "packages": {package.name: package.version for package in packages},
+            "pending": [
+                {
+                    "name": p.name,
+                    "installed": p.installed,
+                    "offered": p.offered,
+                    "origin": p.origin,
+                    "security": p.security,
+                    "held": p.held.value,
+                }
+                for p in pending
+            ],
+        }
+        if moment == "before":  # the first one stays
+            PackageReport.objects.get_or_create(target=self.target, moment=moment, defaults=values)
+        else:
+            PackageReport.objects.update_or_create(target=self.target, moment=moment, defaults=values)
+
+    def _hosts(self) -> list[Host]:
+        job = self.target.run.job
+        return list(
+            Host.objects.filter(
+                group=job.host_group,
+                management_server=self.target.resource.management_server,
+                in_maintenance=False,
+            )
+        )
+
+
+class Guarded:
+    """A driver whose every call first makes sure that the lease outlasts it; so do the channels it hands out.
+
+    A worker whose lease is gone finds out here, before it causes anything.
+    """
+
+    def __init__(self, driver: Any, before_call: Callable[[], None]) -> None:
+        self._driver = driver
+        self._before_call = before_call
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self._driver, name)
+        if not callable(attribute):
+            return attribute
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self._before_call()
+            result = attribute(*args, **kwargs)
+            return Guarded(result, self._before_call) if name == "guest" else result
+
+        return call

@@ -1,0 +1,216 @@
+"""Claim, renew, record: how a target's row is held and changed. The only raw SQL, a variant per database.
+
+A claim is one short statement; what is done happens outside any transaction; a record is fenced by the
+lease's owner and epoch, so that a worker that lost its lease records nothing. Lock order: target, then host,
+then library server.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connection, transaction
+from django.db.models import F, Q
+
+from inventory.models import Host, LibraryServer
+from servicing.models import Event, Operation, RunTarget, StepRecord
+
+
+class LeaseLost(Exception):
+    """Another worker may hold this target now: do nothing more with it, record nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    target: int
+    owner: str
+    epoch: int
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """An event before it has its number."""
+
+    text: str
+    level: str = Event.Level.INFO
+
+
+_CLAIM = """
+UPDATE servicing_runtarget
+   SET lease_owner = %(owner)s, lease_until = %(until)s, epoch = epoch + 1
+ WHERE id IN (
+       SELECT id FROM servicing_runtarget
+        WHERE queue = %(queue)s AND due_at <= %(now)s AND (lease_until IS NULL OR lease_until <= %(now)s)
+          {only}
+        ORDER BY due_at, id LIMIT %(limit)s {lock})
+RETURNING id, epoch
+"""
+
+
+def claim(
+    owner: str, queue: str, now: datetime, length: timedelta, *, limit: int = 1, only_run: int | None = None
+) -> list[Lease]:
+    """Up to `limit` due targets of this queue, oldest first, now held by `owner` for `length`."""
+    lock = "FOR UPDATE SKIP LOCKED" if connection.vendor == "postgresql" else ""
+    only = "AND run_id = %(run)s" if only_run is not None else ""
+    until = now + length
+    adapt = connection.ops.adapt_datetimefield_value
+    values = {
+        "owner": owner,
+        "until": adapt(until),
+        "now": adapt(now),
+        "queue": queue,
+        "limit": limit,
+        "run": only_run,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_CLAIM.format(lock=lock, only=only), values)
+        rows = cursor.fetchall()
+    return [Lease(target, owner, epoch, until) for target, epoch in rows]
+
+
+def renew(lease: Lease, now: datetime, length: timedelta) -> Lease:
+    """The same lease for longer. Raises LeaseLost."""
+    until = now + length
+    if not _held(lease).update(lease_until=until):
+        raise LeaseLost(f"target {lease.target}")
+    return Lease(lease.target, lease.owner, lease.epoch, until)
+
+
+def record(
+    lease: Lease,
+    changes: dict[str, Any],
+    step: StepRecord | None,
+    lines: Sequence[Line],
+    *,
+    events_before: int,
+    at: datetime,
+    at_step: str,
+    also: Callable[[], None] | None = None,
+) -> None:
+    """Write the target's change, its step record, its events and what `also` writes, in one transaction.
+    Raises LeaseLost, writing nothing."""
+    last = events_before + len(lines)
+    with transaction.atomic():
+        if not _held(lease).update(**changes, events=last):
+            raise LeaseLost(f"target {lease.target}")
+        if step is not None:
+            step.save(force_insert=True)
+        Event.objects.bulk_create(
+            Event(target_id=lease.target, n=n, at=at, step=at_step, level=line.level, text=line.text)
+            for n, line in enumerate(lines, events_before + 1)
+        )
+        if also is not None:
+            also()
+
+
+def reserve(lease: Lease, host: Host, memory_mb: int) -> bool:
+    """A slot and memory on this host for this target, by one conditional update of its counters. False when
+    it has no room (any more). Raises LeaseLost."""
+    with transaction.atomic():
+        if not _held(lease).filter(reserved_mb=None).update(host=host, reserved_mb=memory_mb):
+            raise LeaseLost(f"target {lease.target}")
+        fits = Host.objects.filter(
+            pk=host.pk,
+            in_maintenance=False,
+            slots_used__lt=F("slots"),
+            memory_used_mb__lte=F("memory_mb") - memory_mb,
+        ).update(slots_used=F("slots_used") + 1, memory_used_mb=F("memory_used_mb") + memory_mb)
+        if not fits:
+            transaction.set_rollback(True)
+        return bool(fits)
+
+
+def release(lease: Lease) -> None:
+    """Give slot, memory and transfer token back. Harmless when nothing is held. Raises LeaseLost."""
+    with transaction.atomic():
+        target = _held(lease).select_for_update().first()
+        if target is None:
+            raise LeaseLost(f"target {lease.target}")
+        free(target)
+
+
+def free(target: RunTarget) -> None:
+    """Give back what a locked target holds; the caller holds its lease or its lock, in a transaction."""
+    if target.reserved_mb is not None and target.host_id is not None:
+        Host.objects.filter(pk=target.host_id).update(
+            slots_used=F("slots_used") - 1, memory_used_mb=F("memory_used_mb") - target.reserved_mb
+        )
+    if target.transfers_on_id is not None:
+        LibraryServer.objects.filter(pk=target.transfers_on_id).update(transfers_used=F("transfers_used") - 1)
+    RunTarget.objects.filter(pk=target.pk).update(reserved_mb=None, transfers_on=None)
+
+
+def take_transfer(lease: Lease, server: LibraryServer) -> bool:
+    """A transfer token of this library server; True when it is held (already). Raises LeaseLost."""
+    with transaction.atomic():
+        target = _held(lease).select_for_update().first()
+        if target is None:
+            raise LeaseLost(f"target {lease.target}")
+        if target.transfers_on_id is not None:
+            return True
+        free_token = LibraryServer.objects.filter(pk=server.pk, transfers_used__lt=F("transfers_limit"))
+        if not free_token.update(transfers_used=F("transfers_used") + 1):
+            return False
+        RunTarget.objects.filter(pk=target.pk).update(transfers_on=server)
+        return True
+
+
+def give_transfer_back(lease: Lease) -> None:
+    """Harmless when none is held. Raises LeaseLost."""
+    with transaction.atomic():
+        target = _held(lease).select_for_update().first()
+        if target is None:
+            raise LeaseLost(f"target {lease.target}")
+        if target.transfers_on_id is not None:
+            LibraryServer.objects.filter(pk=target.transfers_on_id).update(transfers_used=F("transfers_used") - 1)
+            RunTarget.objects.filter(pk=target.pk).update(transfers_on=None)
+
+
+def begin_operation(
+    lease: Lease, installation: str, direction: str, step: str, visit: int, now: datetime
+) -> Operation:
+    """The operation of this visit of this step: the one that is written down and hasn't failed, else a new
+    one, committed before this returns. Raises LeaseLost."""
+    with transaction.atomic():
+        if not _held(lease).select_for_update().exists():
+            raise LeaseLost(f"target {lease.target}")
+        same = Operation.objects.filter(target=lease.target, direction=direction, step=step, visit=visit)
+        last = same.last()
+        if last is not None and last.failed_at is None:
+            return last
+        number = last.number + 1 if last else 1
+        # What platforms and guests see; the epoch tells a late worker's from its successor's.
+        name = f"o{installation[:8]}-t{lease.target}-v{visit}-{number}-e{lease.epoch}"
+        return Operation.objects.create(
+            target_id=lease.target,
+            direction=direction,
+            step=step,
+            visit=visit,
+            number=number,
+            epoch=lease.epoch,
+            name=name,
+            begun_at=now,
+        )
+
+
+def fail_operation(lease: Lease, direction: str, step: str, visit: int, reason: str, now: datetime) -> None:
+    """The operation of this visit came to nothing; harmless when there is none. Raises LeaseLost."""
+    with transaction.atomic():
+        if not _held(lease).select_for_update().exists():
+            raise LeaseLost(f"target {lease.target}")
+        Operation.objects.filter(
+            target=lease.target, direction=direction, step=step, visit=visit, failed_at=None
+        ).update(failed_at=now, failure=reason)
+
+
+def next_due(queue: str, now: datetime) -> bool:
+    """Whether anything of this queue could be claimed now."""
+    free = Q(lease_until=None) | Q(lease_until__lte=now)
+    return RunTarget.objects.filter(free, queue=queue, due_at__lte=now).exists()
+
+
+def _held(lease: Lease) -> Any:
+    return RunTarget.objects.filter(pk=lease.target, lease_owner=lease.owner, epoch=lease.epoch)

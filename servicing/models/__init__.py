@@ -1,0 +1,21 @@
+"""What is done about it: groups, jobs, runs and what happened in them."""
+
+from servicing.models.generation import Generation, PackageReport
+from servicing.models.installation import Installation
+from servicing.models.job import Group, Job, UpdateSystem
+from servicing.models.record import Event, Operation, StepRecord
+from servicing.models.run import Run, RunTarget
+
+__all__ = [
+    "Event",
+    "Generation",
+    "Group",
+    "Installation",
+    "Job",
+    "Operation",
+    "PackageReport",
+    "Run",
+    "RunTarget",
+    "StepRecord",
+    "UpdateSystem",
+]

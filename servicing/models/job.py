@@ -1,0 +1,110 @@
+"""What to service, with which update system, on which hosts, and what to do when something goes wrong."""
+
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import models
+
+from ovmst_site.access.paths import NoTeam
+from servicing.context import Policy
+from servicing.updaters.registry import KINDS
+
+
+class UpdateSystem(models.Model):
+    """WSUS, Configuration Manager, apt, the lab: what a driver in updaters/ drives."""
+
+    team_path = NoTeam("update systems belong to the installation", everyone=True)
+
+    name = models.CharField(max_length=100, unique=True)
+    kind = models.CharField(max_length=20)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def clean(self) -> None:
+        super().clean()
+        if self.kind not in KINDS:
+            raise ValidationError({"kind": f"There is no driver for {self.kind!r}; choose {', '.join(KINDS)}."})
+
+
+class Group(models.Model):
+    """A static list of machines."""
+
+    team_path = "team"
+
+    team = models.ForeignKey("access.Team", on_delete=models.PROTECT, related_name="groups")
+    name = models.CharField(max_length=100)
+    resources = models.ManyToManyField("inventory.StoredResource", blank=True, related_name="groups")
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["team", "name"],
+                name="servicing_group_unique_name",
+                violation_error_message="This team has a group of this name already.",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Job(models.Model):
+    """A servicing job."""
+
+    team_path = "team"
+
+    class OnFailure(models.TextChoices):
+        RESTORE = "restore", "restore the state from before"
+        KEEP = "keep", "keep a machine that proved healthy"
+
+    team = models.ForeignKey("access.Team", on_delete=models.PROTECT, related_name="jobs")
+    name = models.CharField(max_length=100, unique=True)
+    group = models.ForeignKey(Group, on_delete=models.PROTECT, related_name="jobs")
+    update_system = models.ForeignKey(UpdateSystem, on_delete=models.PROTECT, related_name="jobs")
+    host_group = models.ForeignKey("inventory.HostGroup", on_delete=models.PROTECT, related_name="jobs")
+    on_failure = models.CharField(max_length=10, choices=OnFailure, default=OnFailure.RESTORE)
+    allow_force_off = models.BooleanField(
+        default=False, help_text="Power off a guest that doesn't shut down within ten minutes."
+    )
+    rounds = models.PositiveSmallIntegerField(
+        default=10,
+        help_text="Rounds of scan, install and restart before a healthy machine is stored as partial.",
+    )
+    checks = models.JSONField(
+        default=list,
+        blank=True,
+        help_text='Programs in the guest that must succeed: [["/usr/bin/systemctl", "is-active", "nginx"]].',
+    )
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def clean(self) -> None:
+        super().clean()
+        validate_checks(self.checks)
+        if self.rounds < 1:
+            raise ValidationError({"rounds": "At least one round is needed."})
+
+    def policy(self) -> Policy:
+        return Policy(
+            rounds=self.rounds,
+            allow_force_off=self.allow_force_off,
+            keep_healthy=self.on_failure == self.OnFailure.KEEP,
+            checks=tuple(tuple(check) for check in self.checks),
+        )
+
+
+def validate_checks(checks: Any) -> None:
+    """A list of commands, each a list of a program and its arguments."""
+    commands = checks if isinstance(checks, list) else [None]
+    for command in commands:
+        if not (isinstance(command, list) and command and all(isinstance(word, str) for word in command)):
+            raise ValidationError({"checks": 'Write each check as a list: [["/usr/bin/true"]].'})

@@ -1,0 +1,1 @@
+"""Guests that are kept up to date by apt: Debian, Ubuntu and their kin."""
