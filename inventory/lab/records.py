@@ -123,6 +123,7 @@ class Copy:
     adapters: dict[str, tuple[str, bool]]  # MAC address: network, isolated
     by_outsider: bool = False
     fetched_by: str = ""
+    owner: tuple[str, str] = ("", "")  # installation and target that had marked it when it was fetched
     protected_by: str = ""
     before: Content | None = None  # what rewind brings back
     running: Running | None = None

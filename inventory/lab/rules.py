@@ -38,16 +38,20 @@ def runs_for_outsider(machine: Machine) -> bool:
 
 
 def is_ours(machine: Machine) -> bool:
-    """There is a copy on a host, made by fetch, marked, and nobody else runs the machine."""
-    copy = machine.copy
-    return bool(copy and not copy.by_outsider and machine.marker) and not runs_for_outsider(machine)
+    """There is a copy that fetch made, its marker is still the same one's, and nobody else runs the machine."""
+    copy, marker = machine.copy, machine.marker
+    if copy is None or marker is None or copy.by_outsider or runs_for_outsider(machine):
+        return False
+    return copy.owner == (marker.installation, marker.target)
 
 
 def _our_copy(state: State, machine: Machine) -> Copy:
+    if runs_for_outsider(machine):
+        raise NeedsAttention(f"{machine.name} was started by somebody else")
     if machine.copy is None:
         raise GiveUp(f"{machine.name} isn't on a host")
     if not is_ours(machine):
-        raise NeedsAttention(f"{machine.name} on {machine.copy.host} isn't in our hands: somebody else uses it")
+        raise NeedsAttention(f"{machine.name} on {machine.copy.host} isn't ours: its marker isn't")
     host_of(state, machine.copy.host)
     return machine.copy
 
@@ -73,14 +77,14 @@ def mark(state: State, machine: Machine, *, marker: Mark, **_: Any) -> None:
     if theirs and (theirs.installation, theirs.target) != (marker.installation, marker.target):
         raise NeedsAttention(f"{machine.name} is marked by {theirs.installation} for {theirs.target}")
     if theirs != marker:
-        machine.marker = marker
+        machine.marker, machine.failed = marker, ""
         state.effect("mark", machine.id)
 
 
 def unmark(state: State, machine: Machine, *, installation: str, target: str, **_: Any) -> None:
     theirs = machine.marker
     if theirs and (theirs.installation, theirs.target) == (installation, target):
-        machine.marker = None
+        machine.marker, machine.failed = None, ""
         state.effect("unmark", machine.id)
 
 
@@ -110,7 +114,9 @@ def _fetched(state: State, machine: Machine, *, host: str, op: str) -> None:
     if generation is None:
         raise GiveUp("the library's generation went away")
     adapters = {mac: (network, False) for mac, network in generation.adapters}
-    machine.copy = Copy(host, generation.content, adapters, fetched_by=op)
+    marker = machine.marker
+    owner = (marker.installation, marker.target) if marker else ("", "")
+    machine.copy = Copy(host, generation.content, adapters, fetched_by=op, owner=owner)
     if not state.keeps_original:
         machine.current = ""
 
@@ -215,8 +221,8 @@ def rewind(state: State, machine: Machine, *, generation: str, **_: Any) -> None
     if state.keeps_original:
         machine.copy = None
         state.effect("rewind", machine.id)
-    elif copy.before is not None and copy.content != copy.before:
-        copy.content, copy.ended = copy.before, "unknown"
+    elif copy.before is not None:
+        copy.content, copy.before, copy.protected_by, copy.ended = copy.before, None, "", "unknown"
         state.effect("rewind", machine.id)
 
 
