@@ -34,10 +34,10 @@ class AptUpdater:
 
     def readiness(self, guest: GuestChannel, *, now: float) -> Readiness:
         asked = time.monotonic()
-        seconds = guest.run(["/bin/date", "+%s"], deadline=20)
+        seconds = guest.run(["/bin/date", "+%s.%N"], deadline=20)
         halfway = now + (time.monotonic() - asked) / 2
         text = seconds.text.strip()
-        skew = float(text) - halfway if seconds.exit_code == 0 and re.fullmatch(r"\d{1,12}", text) else None
+        skew = float(text) - halfway if seconds.exit_code == 0 and re.fullmatch(r"\d{1,12}(\.\d+)?", text) else None
         answer = self._ask(guest, "readiness", deadline=90)
         if errors := answer.get("error"):
             raise GiveUp(f"the guest can't be updated by apt: {'; '.join(errors)[:500]}")

@@ -36,7 +36,7 @@ unattended-upgrades.service packagekit.service packagekit-offline-update.service
 say() { printf '%s\t%s\n' "$1" "$2"; }
 
 # One printable line of at most 300 bytes from whatever comes in.
-line() { tr -c '[:print:]' ' ' | cut -c 1-300; }
+line() { tr -c '\040-\176' ' ' | sed 's/ *$//' | cut -c 1-300; }
 
 boot_id() { cat /proc/sys/kernel/random/boot_id; }
 
@@ -54,10 +54,19 @@ alive() {
   [ "$boot" = "$(boot_id)" ] && [ -n "$started" ] && [ "$(start_of "$pid")" = "$started" ]
 }
 
+# Whether it is still at work; one that has written its result is given a moment to leave.
+at_work() {
+  for _ in 1 2 3 4 5; do
+    alive "$1" || return 1
+    [ -e "$STATE/$1/result" ] || return 0
+    sleep 1
+  done
+}
+
 # Whether the operation was begun so recently in this boot that its process may not have shown up yet.
 just_begun() {
   boot='' at=''
-  read -r boot at <"$STATE/$1/begun" || return 1
+  read -r boot at kind <"$STATE/$1/begun" || return 1
   [ "$boot" = "$(boot_id)" ] && [ $(($(uptime_seconds) - at)) -lt 60 ]
 }
 
@@ -151,7 +160,7 @@ finish() {
   tail -c 60000 "$dir/log" >"$dir/log.end"
   part log "$dir/log.end"
   part meta "$dir/meta"
-  echo 'end 0' >>"$dir/parts" && sync && mv "$dir/parts" "$dir/result" && sync
+  echo 'end 0' >>"$dir/parts" && sync && mv "$dir/parts" "$dir/result"
 }
 
 scan() {
@@ -224,15 +233,16 @@ work() {
 begin() {
   dir=$STATE/$1
   mkdir -p "$dir" && chmod 755 "$STATE" && chmod 700 "$dir" || { say error "cannot write to $STATE"; return; }
-  printf '%s %s\n' "$(boot_id)" "$(uptime_seconds)" >"$dir/begin.$$" && printf '%s\n' "$2" >"$dir/kind.$$" &&
-    cat "$script" >"$dir/guest.sh.$$" || { say error "cannot write to $STATE"; return; }
+  printf '%s %s %s\n' "$(boot_id)" "$(uptime_seconds)" "$2" >"$dir/begin.$$" &&
+    cat "$script" >"$dir/guest.sh.$$" && mv "$dir/guest.sh.$$" "$dir/guest.sh" ||
+    { say error "cannot write to $STATE"; return; }
   # A link is made by one caller only, however many come at once.
   if ! ln "$dir/begin.$$" "$dir/begun" 2>/dev/null; then
-    rm -f "$dir"/*."$$"
+    rm -f "$dir/begin.$$"
     say begun before
     return
   fi
-  mv "$dir/kind.$$" "$dir/kind" && mv "$dir/guest.sh.$$" "$dir/guest.sh" && rm -f "$dir/begin.$$"
+  rm -f "$dir/begin.$$"
   if [ -d "$SYSTEMD" ]; then
     # A unit of its own: an upgrade that restarts the agent or the SSH server we came in by doesn't end it.
     # Shutting down waits for an installation, and nothing but the worker itself is ever signalled.
@@ -256,9 +266,9 @@ poll() {
   dir=$STATE/$1
   say boot "$(boot_id)"
   say stamp "$(stamp)"
-  [ -e "$dir/begun" ] || { say state absent; return; }
-  say kind "$(line <"$dir/kind")"
-  say begun-boot "$(cut -d' ' -f1 "$dir/begun" | line)"
+  read -r boot at kind 2>/dev/null <"$dir/begun" || { say state absent; return; }
+  say begun-boot "$boot"
+  say kind "$kind"
   # First whether it lives, then whether it has finished: the other way round one that ends between the
   # two questions would look lost.
   lives=no
@@ -268,7 +278,7 @@ poll() {
     say state ended
   elif [ "$lives" = yes ]; then
     say state running
-  elif [ "$(line <"$dir/kind")" = install ] && [ -n "$(lock_holders)" ]; then
+  elif [ "$kind" = install ] && [ -n "$(lock_holders)" ]; then
     say state running # its shell is gone, its installer goes on
   else
     say state lost
@@ -277,7 +287,7 @@ poll() {
 }
 
 forget() {
-  if alive "$1"; then say error 'it still runs'; else rm -rf "${STATE:?}/$1" && say forgotten yes; fi
+  if at_work "$1"; then say error 'it still runs'; else rm -rf "${STATE:?}/$1" && say forgotten yes; fi
 }
 
 # The places apt would refresh from, and whether they answer. At most four servers are asked.
@@ -331,10 +341,9 @@ readiness() {
 installers() {
   holders=$(lock_holders) || { say error 'the kernel does not list its locks'; return; }
   for holder in $holders; do say holder "$holder"; done
-  for kind in "$STATE"/*/kind; do
-    [ -e "$kind" ] || continue
-    op=${kind%/kind} op=${op##*/}
-    if [ "$(line <"$kind")" != install ] || [ -e "$STATE/$op/result" ]; then continue; fi
+  for begun in "$STATE"/*/begun; do
+    op=${begun%/begun} op=${op##*/}
+    if [ -e "$STATE/$op/result" ] || ! grep -q ' install$' "$begun" 2>/dev/null; then continue; fi
     if alive "$op" || just_begun "$op"; then say operation "$op"; fi
   done
   say asked yes
@@ -383,7 +392,7 @@ tidy() {
   for begun in "$STATE"/*/begun; do
     [ -e "$begun" ] || continue
     op=${begun%/begun} op=${op##*/}
-    if alive "$op"; then say error "$op still runs"; return; fi
+    if at_work "$op"; then say error "$op still runs"; return; fi
   done
   rm -rf "$STATE" "$ARCHIVES" "$QUIET" "$RUN" && say tidied yes
 }
