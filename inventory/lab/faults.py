@@ -3,9 +3,11 @@
 A fault waits for the first matching call and is used up after `times` calls.
 """
 
+from inventory.lab import programs, rules, views
 from inventory.lab.records import NEVER, Fault, State
 from inventory.lab.storage import Storage
 
+KNOWN = {*rules.CALLS, "observe", "inspect"} | {programs.call_of([name]) for name in programs.PROGRAMS}
 TAKE_TIME = ("fetch", "protect", "store", "start", "shut_down", "scan", "install", "restart")
 
 
@@ -67,7 +69,8 @@ class Faults:
         """For so long the platform answers as things are now, whatever happens."""
         with self._storage.open() as state:
             found = state.machines[machine]
-            found.stale_until, found.stale_view = state.now + seconds, None
+            rules.settle(state, found)
+            found.stale_until, found.stale_view = state.now + seconds, views.truth(state, found)
 
     def left(self) -> list[Fault]:
         """Those that nothing has run into yet: a test that leaves some has tested less than it says."""
@@ -75,6 +78,8 @@ class Faults:
             return [fault for fault in state.faults if fault.times != NEVER]
 
     def _add(self, kind: str, call: str, machine: str, times: float, seconds: float = 0, reason: str = "") -> None:
+        if call not in KNOWN:
+            raise ValueError(f"There is no call {call}: known are {', '.join(sorted(KNOWN))}")
         with self._storage.open() as state:
             state.faults.append(Fault(kind, call, machine, times, seconds, reason))
 

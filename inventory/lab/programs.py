@@ -45,6 +45,8 @@ def run(
 ) -> Completed:
     """Run one program; `extra` seconds longer than usual, or with an end in the middle."""
     copy, running = reach(machine, host)
+    if argv and argv[0] in machine.guest.programs:
+        return Completed(machine.guest.programs[argv[0]], b"", b"")
     program = PROGRAMS.get(argv[0]) if argv else None
     if program is None:
         return Completed(127, b"", f"{argv[0] if argv else ''}: not found".encode())
@@ -56,8 +58,9 @@ def run(
 
 
 def call_of(argv: list[str]) -> str:
-    """The name under which calls, faults and crashes of this command are known: "lab-scan" is "scan"."""
-    return argv[0].removeprefix("lab-").replace("-", "_") if argv else "run"
+    """The name under which calls, faults and crashes of this command are known: "lab-scan" is "scan",
+    anything that isn't the updater's is "run"."""
+    return argv[0].removeprefix("lab-").replace("-", "_") if argv and argv[0] in PROGRAMS else "run"
 
 
 def _ready(

@@ -85,6 +85,7 @@ class GuestBehaviour:
     endless: bool = False  # after each installation there is another update
     boot_loops_after_update: bool = False
     dies_in: frozenset[str] = frozenset()  # "boot", "install", "shut_down": it goes away in the middle
+    programs: dict[str, int] = field(default_factory=dict)  # others that it has, and what they exit with
 
 
 @dataclass(slots=True)

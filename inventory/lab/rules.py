@@ -165,14 +165,22 @@ def _protected(state: State, machine: Machine, *, op: str) -> None:
 
 
 def start(
-    state: State, machine: Machine, *, op: str, network: str, extra: float = 0, dies: bool = False, **_: Any
+    state: State,
+    machine: Machine,
+    *,
+    op: str,
+    networks: dict[str, str],
+    extra: float = 0,
+    dies: bool = False,
+    **_: Any,
 ) -> None:
-    """Start it if every adapter is on `network` and isolated: read in the same breath."""
+    """Start it if every adapter is on its host's network of `networks` and isolated: read in the same breath."""
     _not_at_work(machine)
     copy = _our_copy(state, machine)
     if copy.running:
         return
     host = host_of(state, copy.host)
+    network = networks.get(host.id, "")
     wrong = [mac for mac, (on, isolated) in copy.adapters.items() if on != network or not isolated or not network]
     if wrong or not network or network not in host.networks:
         raise GiveUp(f"{machine.name} isn't isolated on {network or 'a servicing network'} of {host.name}")

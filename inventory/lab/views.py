@@ -36,13 +36,13 @@ def look(state: State, machine: Machine | None) -> View:
     if state.now < machine.silent_until:
         return unknown("the platform doesn't say")
     if state.now < machine.stale_until:
-        machine.stale_view = machine.stale_view or _truth(state, machine)
         view: View = machine.stale_view
         return view
-    return _truth(state, machine)
+    return truth(state, machine)
 
 
-def _truth(state: State, machine: Machine) -> View:
+def truth(state: State, machine: Machine) -> View:
+    """The machine as an honest platform says it is."""
     copy, foreign = machine.copy, machine.outsiders_instance
     for host in {copy.host if copy else "", foreign.host if foreign else ""} - {""}:
         if not state.hosts[host].answers:

@@ -136,11 +136,8 @@ class LabPlatform:
         self._world.perform("protect", machine.external_id, op=op)
 
     def start(self, machine: MachineRef, op: OperationId) -> None:
-        record = self._world.machine(machine.external_id)
-        on = record.copy.host if record and record.copy else ""
-        networks = [host.servicing_network for host in self._config.hosts if host.external_id == on]
-        network = networks[0] if networks else ""
-        self._world.perform("start", machine.external_id, op=op, network=network)
+        networks = {host.external_id: host.servicing_network for host in self._config.hosts}
+        self._world.perform("start", machine.external_id, op=op, networks=networks)
 
     def shut_down(self, machine: MachineRef, *, force: bool = False) -> None:
         self._world.perform("shut_down", machine.external_id, force=force)
