@@ -38,6 +38,9 @@ say() { printf '%s\t%s\n' "$1" "$2"; }
 # One printable line of at most 300 bytes from whatever comes in.
 line() { tr -c '\040-\176' ' ' | sed 's/ *$//' | cut -c 1-300; }
 
+# A busybox that is the shell prefers its own dpkg, which is no dpkg; this finds the real one.
+dpkg() { /usr/bin/env dpkg "$@"; }
+
 boot_id() { cat /proc/sys/kernel/random/boot_id; }
 
 uptime_seconds() { cut -d. -f1 /proc/uptime; }

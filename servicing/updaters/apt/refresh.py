@@ -6,8 +6,8 @@ from ovmst_site.faults import Fault, GiveUp, TryLater
 
 # Words from apt's own messages (apt-pkg/acquire-item.cc, deb/debmetaindex.cc, methods/*), in LC_ALL=C.
 FOR_GOOD = re.compile(
-    r"is expired \(invalid since|signatures? (?:were|was|couldn't)|NO_PUBKEY|(?:EXPKEY|REVKEY|BAD|EXP)SIG|KEYEXPIRED"
-    r"|is not signed|no longer signed|not signed by|GPG error|OpenPGP|Sub-process \S+ returned an error code"
+    r"is expired \(invalid since|signatures? (?:were|was|couldn't)|NO_PUBKEY|(?:EXPKEY|REVKEY|BAD|EXP)SIG"
+    r"|KEYEXPIRED|is not signed|no longer signed|not signed by|GPG error|OpenPGP|Sub-process \S+ returned"
     r"|changed its '(?:Codename|Origin|Label)'|[Cc]ertificate|Malformed|is not known on line|Conflicting values"
     r"|The list of sources could not be read|\b40[13] |No sandbox user|doesn't support architecture"
     r"|doesn't have the component|does not have the component|method driver .* could not be found"

@@ -87,7 +87,7 @@ class LocalChannel:
 
 @dataclass
 class PrivateApt:
-    """The folder: a dpkg record, one repository in a file: source, and what stands in for the machine's programs."""
+    """The folder: a dpkg record, one repository in a file: source, programs that stand before the machine's."""
 
     root: Path
     shell: str = "/bin/sh"
@@ -129,7 +129,7 @@ class PrivateApt:
 
     def kernel(self, running: str, version: str = "#1 SMP") -> None:
         quoted = shlex.quote(running), shlex.quote(version)
-        self.program("uname", f'case $1 in -r) echo {quoted[0]} ;; -v) echo {quoted[1]} ;; esac')
+        self.program("uname", f"case $1 in -r) echo {quoted[0]} ;; -v) echo {quoted[1]} ;; esac")
 
     def source(self, *lines: str) -> None:
         (self.root / "etc/apt/sources.list").write_text("".join(f"{line}\n" for line in lines))
