@@ -106,16 +106,17 @@ def fetch(
     share_answers(state, machine.share)
     if machine.generation(machine.current) is None:
         raise NeedsAttention(f"The library has no current generation of {machine.name}")
-    _begin(state, machine, "fetch", op, machine.fetch_seconds + extra, dies, host=host)
+    owner = (machine.marker.installation, machine.marker.target)
+    _begin(state, machine, "fetch", op, machine.fetch_seconds + extra, dies, host=host, owner=owner)
 
 
-def _fetched(state: State, machine: Machine, *, host: str, op: str) -> None:
+def _fetched(state: State, machine: Machine, *, host: str, op: str, owner: tuple[str, str]) -> None:
     generation = machine.generation(machine.current)
+    if machine.copy is not None:
+        raise NeedsAttention(f"somebody else brought it to {machine.copy.host} meanwhile")
     if generation is None:
         raise GiveUp("the library's generation went away")
     adapters = {mac: (network, False) for mac, network in generation.adapters}
-    marker = machine.marker
-    owner = (marker.installation, marker.target) if marker else ("", "")
     machine.copy = Copy(host, generation.content, adapters, fetched_by=op, owner=owner)
     if not state.keeps_original:
         machine.current = ""
@@ -158,9 +159,7 @@ def protect(state: State, machine: Machine, *, op: str, extra: float = 0, dies: 
 
 
 def _protected(state: State, machine: Machine, *, op: str) -> None:
-    copy = machine.copy
-    if copy is None:
-        raise GiveUp("it isn't on a host any more")
+    copy = _our_copy(state, machine)
     copy.before, copy.protected_by = copy.content, op
 
 
@@ -275,9 +274,9 @@ def _library_is_as_it_was(state: State, machine: Machine, share: str, generation
 
 def _stored(state: State, machine: Machine, *, share: str, generation: str, op: str) -> None:
     _library_is_as_it_was(state, machine, share, generation)
-    copy = machine.copy
-    if copy is None:
-        raise GiveUp("it isn't on a host any more")
+    copy = _our_copy(state, machine)
+    if copy.running:
+        raise NeedsAttention("it was started while it was being stored")
     adapters = tuple(sorted((mac, network) for mac, (network, _) in copy.adapters.items()))
     origin = machine.generation(generation)
     unchanged = origin is not None and origin.content == copy.content

@@ -120,6 +120,36 @@ def test_the_library_changes_while_it_is_being_stored(bench: LabBench, up: Servi
     assert "both are kept" in seen.failed_operation
 
 
+@pytest.mark.parametrize("call", ["fetch", "protect", "store"])
+def test_what_is_started_while_the_platform_is_at_it_goes_on_running(
+    bench: LabBench, servicing: Servicing, call: str
+) -> None:
+    original = bench.world.original("m1")
+    servicing.mark()
+    if call == "fetch":
+        servicing.platform.fetch(servicing.machine, servicing.host, "f")
+    elif call == "protect":
+        servicing.fetch().platform.protect(servicing.machine, "p")
+    else:
+        servicing.fetch().platform.store(servicing.machine, servicing.origin, "s")
+    bench.world.outsiders.start("m1", "h2")
+    seen = servicing.work_is_over()
+    assert bench.world.awake() == ["m1"]
+    assert (seen.power, seen.own_disks, seen.protected) == (Power.ON, False, False)
+    if call != "fetch" or not servicing.platform.keeps_original:
+        assert seen.failed_operation.startswith(call)
+    assert servicing.platform.keeps_original is (bench.world.published("m1") == original)
+
+
+def test_who_marks_it_while_it_is_being_fetched_is_not_taken_for_us(bench: LabBench, servicing: Servicing) -> None:
+    servicing.mark()
+    servicing.platform.fetch(servicing.machine, servicing.host, "f")
+    bench.world.outsiders.mark("m1")
+    assert servicing.work_is_over().place is Place.HOST
+    with pytest.raises(NeedsAttention):
+        servicing.isolate()
+
+
 def test_what_is_left_over_is_named(bench: LabBench, up: Servicing) -> None:
     assert bench.world.residue() == ["m1 is on a host", "m1 is marked"]
     up.force_off().bring_back()

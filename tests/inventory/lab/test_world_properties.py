@@ -14,19 +14,8 @@ from ovmst_site.faults import Fault
 from tests.contracts.lab_bench import LabBench
 from tests.contracts.platform_contract import Servicing
 
-CALLS = (
-    "mark",
-    "fetch",
-    "isolate",
-    "protect",
-    "start",
-    "shut_down",
-    "off",
-    "reconnect",
-    "rewind",
-    "store",
-    "unmark",
-)
+BEFORE = ("mark", "fetch", "isolate", "protect", "start")
+CALLS = (*BEFORE, "shut_down", "off", "reconnect", "rewind", "store", "unmark")
 GUEST = ("readiness", "scan", "install", "restart", "tidy")
 FAULTS = ("fails", "hangs", "late", "crash", "dies", "slow", "silent", "stale")
 OUTSIDERS = ("start", "stop", "publish", "mark", "cut_off", "back", "crash", "kill", "remove_network", "fill")
@@ -51,8 +40,7 @@ class Script:
         self.servicing = Servicing(self.bench, MachineRef("x", "x", "gold"))
 
     def play(self, head: int, tail: list[tuple[str, str | float, int]]) -> None:
-        way = ("mark", "fetch", "isolate", "protect", "start")[:head]
-        for step in way:
+        for step in BEFORE[:head]:
             self.do("call", step, 0)
             self.do("jump", 30, 0)
         for kind, what, number in tail:
@@ -121,7 +109,7 @@ class Script:
         }[what]()
 
 
-relaxed = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+relaxed = settings(max_examples=150, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @relaxed
