@@ -1,0 +1,125 @@
+"""The machine as it is now: the library's word, the servicing's state, what the hosts say, and the traces."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from inventory.platforms.base import Adapter, AdapterId, Ended, HostRef, Marker, Observed, Place, Power
+from inventory.platforms.libvirt import evidence, records, servicing_xml, sights
+from inventory.platforms.libvirt.hosts import Host
+from inventory.platforms.libvirt.layout import Folder, Unreadable
+from inventory.platforms.libvirt.library import Stored, read_stored
+from inventory.platforms.libvirt.records import Servicing
+from inventory.platforms.libvirt.sights import Sighting, Sights
+from ovmst_site.faults import NeedsAttention
+
+Hosts = Sequence[tuple[HostRef, Host]]
+
+
+def observe(folder: Folder, hosts: Hosts) -> Observed:
+    """Never raises for a machine that isn't there, is damaged, or can't be seen in full."""
+    try:
+        if not folder.exists():
+            return _without_library(folder, hosts)
+        stored = read_stored(folder)
+        marker = records.read_marker(folder)
+        if marker is None:
+            _must_have_no_wip(folder)
+        wip = records.find_wip(folder, records.owner_of(marker)) if marker else None
+        work = records.read_work(folder)
+        locked = folder.is_locked()
+    except (Unreadable, NeedsAttention) as error:
+        return Observed(Place.UNKNOWN, Power.UNKNOWN, detail=str(error))
+    except OSError as error:
+        return Observed(Place.UNKNOWN, Power.UNKNOWN, detail=f"{error.strerror}: {error.filename}")
+    seen = sights.look(hosts, stored.description.uuid, folder.path)
+    base = Observed(
+        place=Place.LIBRARY if wip is None else Place.HOST,
+        power=Power.OFF,
+        host=wip[1].host if wip else "",
+        operation=(work.what if work else "file work") if locked and work_runs(work) else "",
+        failed_operation=work.reason if work and work.state == "failed" else "",
+        marker=marker,
+        adapters={mac: Adapter(net, False) for mac, net in stored.description.adapters.items()},
+        generation=stored.generation,
+        published_by=stored.manifest.published_by,
+    )
+    if wip is not None and marker is not None:
+        base = _with_servicing(base, wip[0], wip[1])
+    return _with_sights(base, stored, marker, wip, seen, hosts)
+
+
+def work_runs(work: records.Work | None) -> bool:
+    """The lock alone isn't work: short calls hold it for a moment too."""
+    return work is not None and work.state == "running"
+
+
+def _must_have_no_wip(folder: Folder) -> None:
+    left = folder.hidden(".wip-")
+    if left:
+        raise NeedsAttention(f"{folder.path} holds a servicing ({left[0].name}), but nobody's marker")
+
+
+def _without_library(folder: Folder, hosts: Hosts) -> Observed:
+    if not folder.share_is_there():
+        return Observed(Place.UNKNOWN, Power.UNKNOWN, detail=f"the library share {folder.share} isn't there")
+    seen = sights.look(hosts, folder.key, folder.path)
+    detail = "; ".join([*map(str, seen.seen), *seen.silent])
+    if seen.active:
+        return Observed(Place.HOST, Power.ON, host=seen.active[0].host.external_id, detail=detail)
+    if seen.silent:
+        return Observed(Place.UNKNOWN, Power.UNKNOWN, detail=detail)
+    return Observed(Place.ABSENT, Power.OFF, detail=detail)
+
+
+def _with_servicing(base: Observed, wip: Path, servicing: Servicing) -> Observed:
+    """What is prepared for a start, or left after one."""
+    whole = bool(servicing.protected_by) and all((wip / f).is_file() for f in servicing.disks.values())
+    adapters: Mapping[AdapterId, Adapter] = base.adapters
+    if servicing.networks:
+        adapters = {mac: Adapter(net, servicing.isolated) for mac, net in servicing.networks.items()}
+    return replace(base, adapters=adapters, own_disks=whole, protected=whole)
+
+
+def _with_sights(
+    base: Observed, stored: Stored, marker: Marker | None, wip: tuple[Path, Servicing] | None,
+    seen: Sights, hosts: Hosts,
+) -> Observed:  # fmt: skip
+    uuid = stored.description.uuid
+    is_ours: Callable[[Sighting], bool] = lambda s: (  # noqa: E731
+        wip is not None and marker is not None and s.is_of(uuid, records.owner_of(marker), wip[0])
+    )
+    others = [s for s in seen.active if not is_ours(s)]
+    detail = "; ".join([*map(str, [s for s in seen.seen if not is_ours(s)]), *seen.silent])
+    if seen.active:
+        shown = others[0] if others else seen.active[0]
+        return replace(
+            base,
+            place=Place.HOST,
+            power=Power.ON,
+            host=shown.host.external_id,
+            own_disks=not others and len(seen.active) == 1,
+            adapters=shown.live.adapters if shown.live is not None else {},
+            detail=detail,
+        )
+    if seen.silent:
+        return replace(base, place=Place.UNKNOWN, power=Power.UNKNOWN, detail=detail)
+    if seen.saved:
+        return replace(base, power=Power.SAVED, detail=f"{detail} with a saved state")
+    if wip is not None and wip[1].started_by:
+        return replace(base, ended=how_it_ended(uuid, wip[1], hosts), detail=detail)
+    return replace(base, detail=detail)
+
+
+def how_it_ended(uuid: str, servicing: Servicing, hosts: Hosts) -> Ended:
+    """The evidence for the end of its last run: events heard without a gap, else the domain's log."""
+    for ref, host in hosts:
+        if ref.external_id != servicing.host:
+            continue
+        told = evidence.from_events(host.events_of(uuid))
+        if told is not Ended.UNKNOWN:
+            return told
+        name = servicing_xml.domain_name(uuid)
+        directory = ref.options.get("log_directory", "")
+        return evidence.from_log(evidence.read_log(directory, name, servicing.log_offset))
+    return Ended.UNKNOWN
