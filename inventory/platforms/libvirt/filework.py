@@ -5,8 +5,6 @@ flight, and the kernel lets go of it the moment this process ends, however it en
 """
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import threading
@@ -24,7 +22,6 @@ from ovmst_site.faults import Fault
 
 TOP = Path(__file__).resolve().parents[3]
 PUBLISHING = f"publishing a new generation (a full image after {MAX_DEPTH} overlays)"
-CRASH_BEFORE = "OVMST_TEST_CRASH_BEFORE"  # tests name an effect here; the process kills itself before it
 
 
 def start(folder: Folder, lock: Lock, order: Order) -> None:
@@ -45,13 +42,8 @@ def start(folder: Folder, lock: Lock, order: Order) -> None:
 def work(order: Order) -> None:
     """Publish and leave a word about how it went; the lock is held already."""
     folder = Folder(order.share, order.key)
-
-    def effect(name: str) -> None:
-        if os.environ.get(CRASH_BEFORE) == name:
-            os.kill(os.getpid(), signal.SIGKILL)
-
     try:
-        name = publish(order, effect)
+        name = publish(order)
     except DiskFull as error:
         reason = f"the disk is full; nothing was published, the library is as it was ({error})"
     except OSError as error:

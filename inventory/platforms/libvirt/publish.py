@@ -2,12 +2,10 @@
 
 The library's word is the link `current`; it is swapped by one rename. Before that everything of the new
 generation is on disk and checked; after a crash between any two effects, running this again finishes it.
-`effect` is called before each effect, so that tests can end the process at every one of them.
 """
 
 import os
 import secrets
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,8 +14,6 @@ from inventory.platforms.libvirt import domain_xml, images, layout, manifest, qc
 from inventory.platforms.libvirt.layout import Folder, Unreadable
 from inventory.platforms.libvirt.manifest import DiskFile, Manifest
 from inventory.platforms.libvirt.records import find_wip, owner_of, read_marker
-
-Effect = Callable[[str], None]
 
 
 class CannotPublish(Exception):
@@ -40,7 +36,7 @@ class Order:
     flatten_deadline: float = 6 * 3600.0  # seconds
 
 
-def publish(order: Order, effect: Effect = lambda _name: None) -> str:
+def publish(order: Order) -> str:
     """Publish the servicing under this order's operation; the machine must be off and its lock held.
 
     Returns the new generation's name; the same again when it was published by this operation before. Raises
@@ -52,15 +48,16 @@ def publish(order: Order, effect: Effect = lambda _name: None) -> str:
     if marker is None:
         raise CannotPublish("our marker is gone from the machine")
     owner = owner_of(marker)
-    name = _moved_in(folder, owner, order.op)
+    for stray in folder.path.glob(".current-*"):
+        stray.unlink()  # of an attempt that was cut short
+    name = _moved_in(folder, owner, order.base)
     if name and name in _ancestry(folder, current):
         layout.sync_directory(folder.path)
         return name
     if not name:
-        name = _move_in(folder, owner, order, effect)
+        name = _move_in(folder, owner, order)
     elif (record := manifest.read(folder.generations / name)).published_by != order.op:
         # An earlier attempt got this far under another name; it isn't published yet.
-        effect("rename the operation")
         record = replace(record, published_by=order.op)
         layout.write_whole(folder.generations / name / "manifest.json", record.to_json(), mode=0o444)
     if current != order.base:
@@ -68,26 +65,26 @@ def publish(order: Order, effect: Effect = lambda _name: None) -> str:
             f"the library published {current} while {order.base} was being serviced; the serviced one is kept"
             f" beside it as {name}: decide which of them is to be current"
         )
-    effect("swap current")
+    layout.sync_directory(folder.generations)  # an earlier attempt may have died between rename and sync
     _swap(folder, name)
-    effect("end")
     return name
 
 
 def unfinished(folder: Folder, owner: str) -> str:
     """The generation that this owner's publishing moved in, if it isn't the library's word yet."""
-    name = _moved_in(folder, owner, "")
+    marker = read_marker(folder)
+    name = _moved_in(folder, owner, marker.generation) if marker else ""
     return "" if not name or name in _ancestry(folder, folder.current()) else name
 
 
-def _moved_in(folder: Folder, owner: str, op: str) -> str:
+def _moved_in(folder: Folder, owner: str, base: str) -> str:
     """The newest generation that this servicing became, whichever attempt got it that far."""
     for name in reversed(folder.names()):
         try:
             record = manifest.read(folder.generations / name)
         except Unreadable:
             continue  # an old generation that is damaged doesn't hinder a new one
-        if record.owner == owner or (op and record.published_by == op):
+        if (record.owner, record.base) == (owner, base):
             return name
     return ""
 
@@ -104,7 +101,7 @@ def _ancestry(folder: Folder, name: str) -> list[str]:
     return line
 
 
-def _move_in(folder: Folder, owner: str, order: Order, effect: Effect) -> str:
+def _move_in(folder: Folder, owner: str, order: Order) -> str:
     """Make the servicing a complete generation, synced under its final name."""
     found = find_wip(folder, owner)
     if found is None:
@@ -113,9 +110,7 @@ def _move_in(folder: Folder, owner: str, order: Order, effect: Effect) -> str:
     if servicing.generation != order.base:
         raise CannotPublish(f"the servicing was woken from {servicing.generation}, not from {order.base}")
     base = manifest.read(folder.generations / order.base)
-    disks = tuple(
-        _finish_disk(folder, wip, target, file, order, effect) for target, file in servicing.disks.items()
-    )
+    disks = tuple(_finish_disk(folder, wip, target, file, order) for target, file in servicing.disks.items())
     if {d.target for d in disks} != {d.target for d in base.disks}:
         raise CannotPublish("the servicing doesn't have the disks of the generation that it was woken from")
     for wanted in ("domain.xml", base.nvram, "tpm" if base.tpm else ""):
@@ -123,7 +118,6 @@ def _move_in(folder: Folder, owner: str, order: Order, effect: Effect) -> str:
             raise CannotPublish(f"{wanted} is missing from the servicing")
     if (wip / "domain.xml").read_bytes() != (folder.generations / order.base / "domain.xml").read_bytes():
         raise CannotPublish("the machine's description in the servicing isn't the original any more")
-    effect("seal files")
     seal(folder, wip)
     description = domain_xml.parse(layout.read_small(wip / "domain.xml"))
     record = Manifest(
@@ -131,23 +125,18 @@ def _move_in(folder: Folder, owner: str, order: Order, effect: Effect) -> str:
         created=order.created, macs=tuple(description.adapters), disks=disks, nvram=base.nvram, tpm=base.tpm,
         files=manifest.fingerprint(wip),
     )  # fmt: skip
-    effect("write manifest")
     layout.write_whole(wip / "manifest.json", record.to_json(), mode=0o444)
-    effect("sync the generation")
     layout.sync_directory(wip)
     name = folder.next_name()
-    effect("rename into place")
     os.rename(wip, folder.generations / name)
-    effect("sync generations")
     layout.sync_directory(folder.generations)
     return name
 
 
-def _finish_disk(folder: Folder, wip: Path, target: str, file: str, order: Order, effect: Effect) -> DiskFile:
+def _finish_disk(folder: Folder, wip: Path, target: str, file: str, order: Order) -> DiskFile:
     """Check an overlay; make it a full image where its chain has grown too long."""
     overlay = wip / file
     for stray in wip.glob(f"{file}.full-*"):
-        effect("remove an unfinished full image")
         stray.unlink()
     wrong = images.check(overlay, deadline=600)
     if wrong:
@@ -155,7 +144,6 @@ def _finish_disk(folder: Folder, wip: Path, target: str, file: str, order: Order
     depth = len(manifest.chain(folder, wip.name, file))
     if depth > manifest.MAX_DEPTH:
         full = wip / f"{file}.full-{secrets.token_hex(4)}"
-        effect("write a full image")
         try:
             images.convert(overlay, "qcow2", full, deadline=order.flatten_deadline)
             wrong = images.check(full, deadline=600)
@@ -165,9 +153,7 @@ def _finish_disk(folder: Folder, wip: Path, target: str, file: str, order: Order
             with suppress(OSError):
                 full.unlink(missing_ok=True)
             raise
-        effect("sync a full image")
         layout.sync_file(full)
-        effect("put a full image in place")
         os.rename(full, overlay)  # nothing backs on a servicing's own overlay
         layout.sync_directory(wip)
         depth = 1
