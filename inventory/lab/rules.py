@@ -77,7 +77,7 @@ def mark(state: State, machine: Machine, *, marker: Mark, **_: Any) -> None:
     if theirs and (theirs.installation, theirs.target) != (marker.installation, marker.target):
         raise NeedsAttention(f"{machine.name} is marked by {theirs.installation} for {theirs.target}")
     if theirs != marker:
-        machine.marker, machine.failed = marker, ""
+        machine.marker = marker
         state.effect("mark", machine.id)
 
 

@@ -507,9 +507,3 @@ class PlatformContract:
         before = servicing.see(), bench.content(servicing.machine)
         servicing.store()
         assert (servicing.see(), bench.content(servicing.machine)) == before
-
-    def test_a_failure_is_forgotten_with_the_servicing_that_saw_it(
-        self, bench: Bench, servicing: Servicing
-    ) -> None:
-        servicing.mark().fetch().bring_back()
-        assert servicing.see().failed_operation == ""

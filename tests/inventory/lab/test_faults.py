@@ -123,6 +123,24 @@ def test_what_dies_half_way_has_no_effect_says_so_and_can_be_repeated(
     assert bench.world.original("m1") == original
 
 
+def test_a_failure_is_forgotten_with_the_servicing_that_saw_it(bench: LabBench, servicing: Servicing) -> None:
+    bench.world.faults.dies_half_way("fetch")
+    servicing.mark()
+    fetch(servicing)
+    assert servicing.work_is_over().failed_operation
+    servicing.platform.unmark(servicing.machine, servicing.marker)
+    assert servicing.see().failed_operation == ""
+
+
+def test_a_second_start_does_not_start_it_again(bench: LabBench, up: Servicing) -> None:
+    guest = bench.platform.guest(up.machine, up.host)
+    boot = guest.run(["lab-boot-id"]).stdout
+    up.start()
+    up.platform.start(up.machine, "another operation")
+    assert guest.run(["lab-boot-id"]).stdout == boot
+    assert (bench.world.calls("start"), bench.world.effects("start")) == (3, 1)
+
+
 @pytest.mark.parametrize("call", ["start", "shut_down"])
 def test_a_guest_dies_half_way(bench: LabBench, servicing: Servicing, call: str) -> None:
     servicing.ready_to_start()

@@ -150,6 +150,22 @@ def test_who_marks_it_while_it_is_being_fetched_is_not_taken_for_us(bench: LabBe
         servicing.isolate()
 
 
+def test_a_copy_that_an_outsider_made_is_never_ours() -> None:
+    bench = LabBench(keeps_original=False)
+    servicing = Servicing(bench, bench.machine()).mark()
+    bench.world.outsiders.start("m1", "h1")
+    bench.world.outsiders.stop("m1")
+    seen = servicing.see()
+    assert (seen.place, seen.power, seen.own_disks) == (Place.HOST, Power.OFF, False)
+    for call in (
+        lambda: servicing.platform.fetch(servicing.machine, servicing.host, "f"),
+        lambda: servicing.platform.rewind(servicing.machine, servicing.origin),
+        lambda: servicing.platform.store(servicing.machine, servicing.origin, "s"),
+    ):
+        with pytest.raises(NeedsAttention):
+            call()
+
+
 def test_what_is_left_over_is_named(bench: LabBench, up: Servicing) -> None:
     assert bench.world.residue() == ["m1 is on a host", "m1 is marked"]
     up.force_off().bring_back()
