@@ -46,7 +46,8 @@ boot_id() { cat /proc/sys/kernel/random/boot_id; }
 uptime_seconds() { cut -d. -f1 /proc/uptime; }
 
 # When the process started, in clock ticks since boot: with its number, this names a process for good.
-start_of() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
+# Nothing for one that has ended and wasn't waited for.
+start_of() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | awk '$1 !~ /[ZX]/ { print $20 }'; }
 
 stamp() { stat -c '%i/%s/%y' "$DPKG/status" 2>/dev/null | line; }
 
@@ -305,7 +306,10 @@ sources() {
     case $uri in
       file:* | copy:*)
         folder=/$(printf %s "${uri#*:}" | sed 's|^/*||; s|/[^/]*$||')
-        if [ -d "$folder" ]; then answer=reached; else answer="there is no $folder"; fi
+        answer="there is nothing in $folder" # the folder alone may be where nothing is mounted yet
+        for file in "$folder"/InRelease "$folder"/Release "$folder"/Packages*; do
+          [ ! -e "$file" ] || answer=reached
+        done
         ;;
       http://* | https://*)
         server=$(printf %s "$uri" | cut -d/ -f1-3)

@@ -1,5 +1,6 @@
 """What the guest's answers amount to: a scan, an installation's end, health."""
 
+import re
 from dataclasses import dataclass
 
 from ovmst_site.faults import GiveUp, TryLater
@@ -51,7 +52,9 @@ def state(answer: Answer) -> State:
 
 def readiness(sources: list[str], trouble: list[str], skew: float | None) -> Readiness:
     """`source` is True when all that were asked answer, False when one doesn't, None when none could be asked."""
-    asked = [tuple(s.partition(" ")[::2]) for s in sources]
+    asked = [s.partition(" ")[::2] for s in sources]
+    # A server that says 404 was reached: a source without InRelease is an older kind. Its refresh tells more.
+    asked = [(uri, "reached" if re.search(r"\b40[0-9]  ", answer) else answer) for uri, answer in asked]
     unreached = [f"{uri}: {answer}" for uri, answer in asked if answer not in ("", "reached")]
     if trouble:
         return Readiness(False, skew, "; ".join(trouble)[:500])
@@ -221,7 +224,12 @@ def restart_reasons(meta: Answer, packages: tuple[InstalledPackage, ...]) -> lis
 def _culprits(log: str) -> str:
     """What dpkg and apt said failed: their own last errors."""
     lines = log.splitlines()
-    errors = [" ".join(line.split()) for line in lines if line.startswith(("dpkg: error", "E: "))]
+    errors = []
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        if line.startswith("dpkg: error"):  # the reason is on the next line
+            errors.append(" ".join(f"{line} {following if line.endswith(':') else ''}".split()))
+        elif line.startswith("E: "):
+            errors.append(" ".join(line.split()))
     listed: list[str] = []
     if "Errors were encountered while processing:" in lines:
         last = len(lines) - 1 - lines[::-1].index("Errors were encountered while processing:")

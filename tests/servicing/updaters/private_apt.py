@@ -111,6 +111,7 @@ class PrivateApt:
             f'Dir "{self.root}/"; Dir::State::status "{self.root}/var/lib/dpkg/status";\n'
             f'Dir::Bin::dpkg "{self.root}/bin/dpkg"; Dir::Bin::methods "/usr/lib/apt/methods";\n'
             'APT::Sandbox::User ""; APT::Install-Recommends "false"; Acquire::Languages "none";\n'
+            'APT::Machine-ID "912e43bd1c1d4ba481f9f8ccab25f9ee";\n'
         )
         for name in ("apt-get", "apt-cache", "apt-mark"):
             self.program(name, f'APT_CONFIG={self.root}/apt.conf exec /usr/bin/{name} "$@"')
@@ -134,7 +135,7 @@ class PrivateApt:
     def source(self, *lines: str) -> None:
         (self.root / "etc/apt/sources.list").write_text("".join(f"{line}\n" for line in lines))
 
-    def build(self, name: str, version: str, *, postinst: str = "", **fields: str) -> Path:
+    def build(self, name: str, version: str, *, postinst: str = "", conffile: str = "", **fields: str) -> Path:
         """A package, as a file outside any repository."""
         folder = self.root / "debs" / f"{name}_{version}".replace(":", "%")
         (folder / "DEBIAN").mkdir(parents=True, exist_ok=True)
@@ -143,6 +144,10 @@ class PrivateApt:
             **{k.replace("_", "-"): v for k, v in fields.items()}, "Description": "made by a test",
         }  # fmt: skip
         (folder / "DEBIAN/control").write_text("".join(f"{k}: {v}\n" for k, v in control.items()))
+        if conffile:
+            (folder / "DEBIAN/conffiles").write_text(f"/etc/{name}.conf\n")
+            (folder / "etc").mkdir(exist_ok=True)
+            (folder / f"etc/{name}.conf").write_text(conffile)
         if postinst:
             (folder / "DEBIAN/postinst").write_text(f"#!/bin/sh\n{postinst}\n")
             (folder / "DEBIAN/postinst").chmod(0o755)
@@ -155,9 +160,17 @@ class PrivateApt:
 
     def install(self, *debs: Path) -> None:
         """Install them as an administrator would have done, long ago."""
-        done = subprocess.run(
-            [str(self.root / "bin/dpkg"), "-i", *map(str, debs)], capture_output=True, text=True, check=False
-        )
+        self.dpkg("-i", *map(str, debs))
+
+    def unpack(self, deb: Path) -> None:
+        """Leave it as an installation does that was cut off."""
+        self.dpkg("--unpack", str(deb))
+
+    def hold(self, name: str) -> None:
+        subprocess.run([str(self.root / "bin/apt-mark"), "hold", name], check=True, capture_output=True)
+
+    def dpkg(self, *args: str) -> None:
+        done = subprocess.run([str(self.root / "bin/dpkg"), *args], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
     def publish(self, *debs: Path, repo: str = "repo", release: str = "", index_fields: str = "") -> None:
