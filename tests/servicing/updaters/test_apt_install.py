@@ -15,17 +15,16 @@ from servicing.updaters.base import Installed, Package, Running, Verdict
 from tests.servicing.updaters.private_apt import LocalChannel, PrivateApt, installed, scanned
 
 UPDATER = AptUpdater()
-BLOCKS = "while [ ! -e {root}/go ]; do sleep 0.1; done"
+BLOCKS = "touch {root}/blocks; while [ ! -e {root}/go ]; do sleep 0.1; done"
 
 
 def worker(apt: PrivateApt, op: str = "op-install") -> int:
-    """The number of the operation's process, once it says so."""
-    path = apt.root / "var/lib/ovmst" / op / "pid"
-    for _ in range(100):
-        if path.exists():
-            return int(path.read_text().split()[0])
+    """The number of the operation's process, once it has come to what blocks."""
+    for _ in range(200):
+        if (apt.root / "blocks").exists():
+            return int((apt.root / "var/lib/ovmst" / op / "pid").read_text().split()[0])
         time.sleep(0.05)
-    raise AssertionError("no worker showed up")
+    raise AssertionError("no worker came so far")
 
 
 @pytest.mark.parametrize("shell", ["/bin/sh", "bash", "busybox sh"])
@@ -157,10 +156,11 @@ def test_an_installer_that_outlives_its_shell_is_waited_for_and_is_no_success(ap
 
 def test_a_guest_that_restarted_meanwhile_is_no_success(apt):
     apt.install(apt.build("toy", "1"))
-    apt.publish(apt.build("toy", "2", postinst="sleep 1"))
+    apt.publish(apt.build("toy", "2", postinst=BLOCKS.format(root=apt.root)))
     scanned(apt.channel)
     UPDATER.install(apt.channel, "op-install")
     os.kill(worker(apt), signal.SIGKILL)
+    (apt.root / "go").touch()
     wait_until_unlocked(apt)
     for name in ("begun", "pid"):
         path = apt.root / "var/lib/ovmst/op-install" / name
