@@ -1,6 +1,8 @@
 """From rows to drivers: opens each management server's platform once per process."""
 
 import threading
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
@@ -10,29 +12,37 @@ from inventory.platforms.base import Platform, ServerConfig
 from inventory.platforms.registry import open_platform
 from inventory.remote.base import Secret
 
+LOOK_AGAIN_AFTER = 5.0  # seconds until a change of a server's rows is noticed
 _lock = threading.Lock()
-_open: dict[int, tuple[tuple[object, ...], Platform]] = {}
+
+
+@dataclass(slots=True)
+class _Open:
+    described_by: tuple[object, ...]
+    platform: Platform
+    looked_at: float  # monotonic
+
+
+_open: dict[int, _Open] = {}
 
 
 def platform_for(server: ManagementServer) -> Platform:
-    """The driver of this server as its rows describe it now; opened anew when they changed."""
-    config = _config(server)
-    # Secrets compare by identity; their sealed form stands in for them.
-    sealed = bytes(server.credential.encrypted) if server.credential else b""
-    key = (
-        server.kind,
-        config.address,
-        config.hosts,
-        config.shares,
-        tuple(sorted(config.options.items())),
-        sealed,
-    )
+    """The driver of this server as its rows describe it (at most some seconds ago); opened anew when they
+    changed."""
     with _lock:
         known = _open.get(server.pk)
-        if known and known[0] == key:
-            return known[1]
+        if known is not None and time.monotonic() - known.looked_at < LOOK_AGAIN_AFTER:
+            return known.platform
+        config = _config(server)
+        # Secrets compare by identity; their sealed form stands in for them.
+        sealed = bytes(server.credential.encrypted) if server.credential else b""
+        options = tuple(sorted(config.options.items()))
+        described_by = (server.kind, config.address, config.hosts, config.shares, options, sealed)
+        if known is not None and known.described_by == described_by:
+            known.looked_at = time.monotonic()
+            return known.platform
         platform = open_platform(server.kind, config)
-        _open[server.pk] = (key, platform)
+        _open[server.pk] = _Open(described_by, platform, time.monotonic())
         return platform
 
 

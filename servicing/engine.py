@@ -69,16 +69,24 @@ def advance(lease: Lease) -> None:
         alarms.send_due(clock.now())
 
 
+def take_one_step(lease: Lease) -> None:
+    """Take a claimed target one step on and let go of it, wherever it is then (tests, and stepping by hand)."""
+    move, lease = _one_step(lease, may_go_on=True)
+    if move.goes_on:
+        ledger.let_go(lease)
+
+
 def _one_step(lease: Lease, *, may_go_on: bool) -> tuple[Move, Lease]:
     target = _load(lease.target)
     now = clock.now()
     notes = Notebook.from_json(target.notes)
-    if target.entered_at is None:  # its first claim: patience begins now, not when it was queued
-        for name, value in moves.enter(target, Direction(target.direction), target.step, now).items():
-            setattr(target, name, value)
     holding = Holding(lease, target, Installation.current_name(), clock.now, _lease_length())
     lines: list[Line] = []
     step = cycle.find(Direction(target.direction), target.step)
+    if step is not None and target.entered_at is None:
+        # Its first claim: patience begins now, not when it was queued.
+        for name, value in moves.enter(target, Direction(target.direction), target.step, now).items():
+            setattr(target, name, value)
     if step is None or target.cycle_version > cycle.VERSION:
         version = f"cycle {target.cycle_version}, this is {cycle.VERSION}"
         move = moves.park(f"this version doesn't know the step {target.direction}.{target.step} ({version})")
@@ -132,7 +140,7 @@ def _context(target: RunTarget, notes: Notebook, holding: Holding, lines: list[L
         ledger=holding,
         say=lambda text: lines.append(Line(text)),
         now=clock.now,
-        poll=settings.POLL_SECONDS,
+        poll=_poll(target),
         entered_at=target.entered_at or clock.now(),
         twins=resource.twins,
         can_isolate=holding.can_isolate,
@@ -201,6 +209,13 @@ def _record(holding: Holding, target: RunTarget, notes: Notebook, move: Move, li
         at_step=target.step,
         also=also,
     )
+
+
+def _poll(target: RunTarget) -> float:
+    """Seconds between looks: often at first, seldom at what takes long, so that thousands of machines that
+    wait for hours cost little and none waits much longer than it has to."""
+    so_far = clock.now() - (target.entered_at or clock.now())
+    return min(max(settings.POLL_SECONDS, so_far.total_seconds() / 10), 15 * settings.POLL_SECONDS)
 
 
 def _finish_run(run: int) -> None:

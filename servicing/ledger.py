@@ -212,5 +212,10 @@ def next_due(queue: str, now: datetime) -> bool:
     return RunTarget.objects.filter(free, queue=queue, due_at__lte=now).exists()
 
 
+def let_go(lease: Lease) -> None:
+    """Give the lease up without a change; harmless when it is lost."""
+    _held(lease).update(lease_owner="", lease_until=None)
+
+
 def _held(lease: Lease) -> Any:
     return RunTarget.objects.filter(pk=lease.target, lease_owner=lease.owner, epoch=lease.epoch)

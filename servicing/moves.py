@@ -139,6 +139,13 @@ def _finish(target: RunTarget, notes: Notebook, now: datetime, note: str) -> Mov
         elif notes.verdict == Verdict.NOTHING_OFFERED:
             move.resource = {"compliance": StoredResource.Compliance.NOTHING_OFFERED}
         return move
+    if not notes.proved_healthy:
+        # Only an outsider's doing brings a changed machine here: nobody verified what is stored now.
+        reason = f"it is back in its library, changed by somebody else: {notes.published}, not {notes.generation}"
+        if not target.resolved_by:
+            return park(reason)
+        changes = _over(RunTarget.Outcome.RESOLVED, now) | {"reason": f"{target.reason}; {reason}"}
+        return Move(changes, "done", reason, resource={"generation": notes.published, "compliance": "unknown"})
     compliant = notes.verdict == Verdict.COMPLIANT
     whole = compliant and not notes.unfinished
     outcome = RunTarget.Outcome.SUCCEEDED if whole else RunTarget.Outcome.PARTIAL

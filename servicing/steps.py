@@ -275,6 +275,7 @@ def verify(ctx: Context) -> Outcome:
     health = ctx.updater.health(guest)
     if not health.ok:
         raise GiveUp("the guest isn't healthy: " + "; ".join(health.problems))
+    ctx.updater.tidy(guest)  # before anything that may lead to keeping it
     ctx.notes.proved_healthy = True
     for check in ctx.policy.checks:
         result = guest.run(list(check))
@@ -284,7 +285,6 @@ def verify(ctx: Context) -> Outcome:
         if not ctx.notes.installed:
             raise GiveUp(f"{ctx.notes.pending} updates are pending and none of them could be installed")
         ctx.notes.unfinished = ctx.notes.unfinished or f"{ctx.notes.pending} updates still pending"
-    ctx.updater.tidy(guest)
     return Done(f"healthy; {ctx.notes.verdict}")
 
 
@@ -386,7 +386,7 @@ def halt(ctx: Context) -> Outcome:
         ctx.notes.asked_at = ctx.now().isoformat()
         try:
             ctx.platform.shut_down(ctx.machine)
-        except TryLater as reason:  # a guest that doesn't listen is powered off after the grace period
+        except (TryLater, GiveUp) as reason:  # one that doesn't listen is powered off after the grace period
             return Wait(ctx.poll, f"it doesn't shut down by itself: {reason}")
     return Wait(ctx.poll, "shutting down")
 

@@ -1,6 +1,7 @@
 """Fixtures for all tests. Nothing here reaches a network or a real data folder."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -9,6 +10,13 @@ from inventory.lab import worlds
 from ovmst_site import clock
 from ovmst_site.clock import JumpingClock
 from tests.factories import LabSite, make_lab_site
+
+
+@pytest.fixture(autouse=True)
+def seldom(settings: Any) -> None:
+    """Looks are far between where the clock jumps over them: the same steps, fewer of them."""
+    settings.POLL_SECONDS = 6
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture

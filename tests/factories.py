@@ -6,7 +6,7 @@ from typing import Any
 
 from inventory.drivers import platform_for
 from inventory.lab import worlds
-from inventory.lab.world import World
+from inventory.lab.world import WorkerDied, World
 from inventory.models import Host, HostGroup, LibraryServer, LibraryShare, ManagementServer, StoredResource
 from inventory.platforms.base import Platform
 from inventory.sync import sync
@@ -14,7 +14,7 @@ from ovmst_site import clock
 from ovmst_site.access.gate import SERVICE
 from ovmst_site.access.models import Team
 from ovmst_site.clock import JumpingClock
-from servicing import engine
+from servicing import engine, ledger
 from servicing.actions import QUEUE, start_run
 from servicing.models import Group, Job, Run, RunTarget, UpdateSystem
 
@@ -31,6 +31,7 @@ class LabSite:
     share: LibraryShare
     hosts: HostGroup
     job: Job
+    deaths: int = 0
 
     @property
     def platform(self) -> Platform:
@@ -53,6 +54,30 @@ class LabSite:
             if not self.jump_to_next():
                 return
         raise AssertionError(f"{run} has not ended after {longest}")
+
+    def run_through_deaths(self, run: Run) -> None:
+        """The same, with a new worker whenever one died."""
+        while True:
+            try:
+                self.run_to_end(run)
+            except WorkerDied:
+                self.deaths += 1
+            else:
+                return
+
+    def run_until(self, run: Run, step: str, *, operation: bool = False) -> None:
+        """Advance until the run's one target is in this step (and its operation there is written down)."""
+        for _ in range(5000):
+            target = run.targets.get()
+            if target.step == step and target.direction == "forward":
+                if not operation or target.operations.filter(step=step).exists():
+                    return
+            leases = ledger.claim("until", QUEUE, self.clock.now(), timedelta(seconds=90))
+            for lease in leases:
+                engine.take_one_step(lease)
+            if not leases:
+                self.jump_to_next()
+        raise AssertionError(f"{run} has not come to {step}")
 
     def jump_to_next(self) -> bool:
         """Jump to when the next target is due and free; False when none is."""

@@ -1,0 +1,95 @@
+"""Management servers, libraries, hosts, machines and credentials, in the plain Django admin."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.http import HttpRequest
+
+from inventory.models import (
+    Credential,
+    Host,
+    HostGroup,
+    LibraryServer,
+    LibraryShare,
+    ManagementServer,
+    StoredResource,
+)
+from ovmst_site.access.admin_site import GatedAdmin
+
+
+@admin.register(ManagementServer)
+class ManagementServerAdmin(GatedAdmin):
+    list_display = ["name", "kind", "address", "enabled", "synced_at"]
+
+
+@admin.register(LibraryServer)
+class LibraryServerAdmin(GatedAdmin):
+    list_display = ["name", "management_server", "transfers_limit", "transfers_used"]
+
+
+@admin.register(LibraryShare)
+class LibraryShareAdmin(GatedAdmin):
+    list_display = ["path", "library_server", "team"]
+
+
+@admin.register(HostGroup)
+class HostGroupAdmin(GatedAdmin):
+    list_display = ["name", "team"]
+
+
+@admin.register(Host)
+class HostAdmin(GatedAdmin):
+    list_display = [
+        "name",
+        "management_server",
+        "group",
+        "slots",
+        "slots_used",
+        "servicing_network",
+        "in_maintenance",
+    ]
+    list_filter = ["management_server", "group", "in_maintenance"]
+    search_fields = ["name"]
+
+
+@admin.register(StoredResource)
+class StoredResourceAdmin(GatedAdmin):
+    list_display = ["name", "kind", "operating_system", "share", "compliance", "last_serviced_at", "missing_since"]
+    list_filter = ["management_server", "share", "kind", "compliance"]
+    search_fields = ["name", "external_id", "uuid", "computer_name"]
+    list_select_related = ["share"]
+    # What inventory finds and servicing records isn't typed.
+    readonly_fields = [
+        *("management_server", "external_id", "name", "kind", "share", "uuid", "mac_addresses", "generation"),
+        *("missing_since", "last_serviced_at", "compliant_at", "compliance", "handed_out_to"),
+    ]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class CredentialForm(forms.ModelForm):  # type: ignore[type-arg]
+    secret = forms.CharField(
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 6, "autocomplete": "off"}),
+        help_text="A password or a private key. It is never shown again; leave empty to keep what is there.",
+    )
+
+    class Meta:
+        model = Credential
+        fields = ["team", "name", "user"]
+
+
+@admin.register(Credential)
+class CredentialAdmin(GatedAdmin):
+    form = CredentialForm
+    list_display = ["name", "user", "team"]
+
+    def save_model(self, request: HttpRequest, obj: Credential, form: Any, change: bool) -> None:
+        if form.cleaned_data.get("secret"):
+            obj.seal(form.cleaned_data["secret"])
+        super().save_model(request, obj, form, change)
