@@ -34,9 +34,11 @@ class Faults:
         """TryLater, without an effect."""
         self._add("fails", call, machine, times, reason=reason)
 
-    def gives_up(self, call: str, *, machine: str = "", reason: str = "it never will") -> None:
-        """GiveUp each time, without an effect."""
-        self._add("gives up", call, machine, NEVER, reason=reason)
+    def gives_up(
+        self, call: str, *, machine: str = "", times: float = NEVER, reason: str = "it never will"
+    ) -> None:
+        """GiveUp without an effect; each time, if nothing else is said."""
+        self._add("gives up", call, machine, times, reason=reason)
 
     def hangs(self, call: str, *, effect: bool, machine: str = "", times: float = 1) -> None:
         """The call is killed at its deadline (TryLater); the effect happened, or not."""

@@ -127,6 +127,7 @@ class Copy:
     owner: tuple[str, str] = ("", "")  # installation and target that had marked it when it was fetched
     protected_by: str = ""
     before: Content | None = None  # what rewind brings back
+    started_by: str = ""
     running: Running | None = None
     ended: str = "unknown"  # "clean", "crashed", "forced"
 

@@ -190,6 +190,9 @@ def start(
     used = [m for m in state.machines.values() if m.copy and m.copy.running and m.copy.host == host.id]
     if len(used) >= host.slots or sum(m.memory_mb for m in used) + machine.memory_mb > host.memory_mb:
         state.violate(machine.id, f"started on {host.id} beyond its slots or memory")
+    if copy.started_by not in ("", op):
+        state.violate(machine.id, f"started twice, by {copy.started_by} and {op}")
+    copy.started_by = op
     guests.power_on(state, machine, copy, op=op, by_outsider=False, extra=extra)
     state.effect("start", machine.id, op)
     if dies and copy.running:

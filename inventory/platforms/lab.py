@@ -37,6 +37,7 @@ class LabPlatform:
     """Drives the simulated world that the server's address names."""
 
     longest_call = CALL_DEADLINE
+    slow_calls: Mapping[str, float] = {}
 
     def __init__(self, config: ServerConfig) -> None:
         self._config = config

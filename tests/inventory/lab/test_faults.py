@@ -36,6 +36,13 @@ def test_it_fails_for_good(bench: LabBench, servicing: Servicing) -> None:
             fetch(servicing)
 
 
+def test_it_gives_up_as_often_as_was_said(bench: LabBench, servicing: Servicing) -> None:
+    bench.world.faults.gives_up("mark", times=1)
+    with pytest.raises(GiveUp):
+        servicing.mark()
+    servicing.mark()
+
+
 def test_a_fault_waits_for_its_machine(bench: LabBench, servicing: Servicing) -> None:
     other = Servicing(bench, bench.machine())
     bench.world.faults.fails("mark", machine=other.machine.external_id)

@@ -91,6 +91,12 @@ def test_a_host_that_lies_about_isolation_is_found_out(bench: LabBench, servicin
         servicing.start()
 
 
+def test_adapters_lose_a_network_that_goes_away(bench: LabBench, up: Servicing) -> None:
+    bench.world.outsiders.remove_network("h1", "servicing")
+    assert not up.see().is_isolated_on("servicing")
+    assert up.see().power is Power.ON
+
+
 def test_who_is_reconnected_while_running_shows_it(bench: LabBench, up: Servicing) -> None:
     bench.world.outsiders.reconnect("m1", "production")
     assert not up.see().is_isolated_on("servicing")

@@ -44,6 +44,15 @@ def test_a_start_without_protection(bench: LabBench, servicing: Servicing) -> No
         assert bench.world.published("m1") != original, "it was written in place"
 
 
+def test_starting_again_what_went_away(bench: LabBench, up: Servicing) -> None:
+    bench.kill(up.machine)
+    up.start()
+    assert bench.world.violations == [], "the same operation, repeated"
+    bench.kill(up.machine)
+    up.platform.start(up.machine, "op-start-2")
+    assert only(bench, "started twice")
+
+
 def test_more_machines_than_slots_or_memory(bench: LabBench) -> None:
     bench.world.add_host("small", slots=1)
     bench.world.add_host("tiny", memory_mb=512)
