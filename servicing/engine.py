@@ -124,16 +124,14 @@ def _do(step: Step, target: RunTarget, notes: Notebook, holding: Holding, lines:
 def _context(target: RunTarget, notes: Notebook, holding: Holding, lines: list[Line]) -> Context:
     resource, job = target.resource, target.run.job
     platform = platform_for(resource.management_server)
-    longest = timedelta(seconds=platform.longest_call)
-
-    def before_call() -> None:
-        holding.keep_for(longest)
-
+    guarded = Guarded(platform, holding.keep_for, platform.longest_call, platform.slow_calls)
+    # An updater does nothing but call the channel, and each of those calls is guarded by itself.
+    updater = Guarded(open_updater(job.update_system.kind), holding.keep_for, 0, {})
     return Context(
         machine=resource.ref(),
         host=target.host.ref() if target.host is not None and target.reserved_mb is not None else None,
-        platform=cast(Platform, Guarded(platform, before_call)),
-        updater=cast(Updater, Guarded(open_updater(job.update_system.kind), before_call)),
+        platform=cast(Platform, guarded),
+        updater=cast(Updater, updater),
         policy=job.policy(),
         marker_template=Marker(holding.installation, str(target.pk), "", "", {}),
         notes=notes,

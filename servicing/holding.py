@@ -1,6 +1,6 @@
 """What a worker does under its lease: keeps it, and writes down what steps want written."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,6 +12,7 @@ from servicing.models import Operation, PackageReport, RunTarget
 from servicing.updaters.base import Package, Pending
 
 MARGIN = timedelta(seconds=15)
+CHANNEL_CALL = 65.0  # seconds: the longest default deadline of a guest channel, and a little
 
 
 class Holding:
@@ -118,12 +119,16 @@ class Holding:
 class Guarded:
     """A driver whose every call first makes sure that the lease outlasts it; so do the channels it hands out.
 
-    A worker whose lease is gone finds out here, before it causes anything.
+    A worker whose lease is gone finds out here, before it causes anything. `longest` and `slow` are seconds.
     """
 
-    def __init__(self, driver: Any, before_call: Callable[[], None]) -> None:
+    def __init__(
+        self, driver: Any, keep_for: Callable[[timedelta], None], longest: float, slow: Mapping[str, float]
+    ) -> None:
         self._driver = driver
-        self._before_call = before_call
+        self._keep_for = keep_for
+        self._longest = longest
+        self._slow = slow
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._driver, name)
@@ -131,8 +136,9 @@ class Guarded:
             return attribute
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            self._before_call()
+            longest = max(self._slow.get(name, self._longest), kwargs.get("deadline", 0.0))
+            self._keep_for(timedelta(seconds=longest))
             result = attribute(*args, **kwargs)
-            return Guarded(result, self._before_call) if name == "guest" else result
+            return Guarded(result, self._keep_for, CHANNEL_CALL, {}) if name == "guest" else result
 
         return call

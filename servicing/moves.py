@@ -112,6 +112,7 @@ def enter(target: RunTarget, direction: Direction, step: str, now: datetime) -> 
     found = cycle.find(direction, step)
     if found is None:
         raise LookupError(f"{direction} has no step {step}")
+    patience = target.run.job.patience_for(step, found.patience)
     return {
         "state": RunTarget.State.ACTIVE,
         "direction": direction.value,
@@ -119,7 +120,7 @@ def enter(target: RunTarget, direction: Direction, step: str, now: datetime) -> 
         "visit": target.visit + 1,
         "tries": 0,
         "entered_at": now,
-        "deadline": now + found.patience if found.patience is not None else None,
+        "deadline": now + patience if patience is not None else None,
         "due_at": now,
         "note": "",
     }

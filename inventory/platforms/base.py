@@ -219,13 +219,14 @@ class Platform(Protocol):
     """What OVMST asks of a virtualization platform.
 
     fetch, protect and store may start work that goes on over there; observe says how far it is, and
-    calling one again with the same operation is harmless. Every call ends within `longest_call` seconds and
-    may raise TryLater (it may pass), GiveUp (it won't, and the way back is safe) or NeedsAttention
+    calling one again with the same operation is harmless. Every call ends within `longest_call` seconds
+    (those in `slow_calls` within theirs) and may raise TryLater (it may pass), GiveUp (it won't, and the way back is safe) or NeedsAttention
     (a person must look). No call ever discards a machine.
     """
 
     keeps_original: bool  # False where fetching moves the only copy (SCVMM)
-    longest_call: float  # seconds
+    longest_call: float  # seconds, for all but
+    slow_calls: Mapping[str, float]  # calls that may take longer: method name to seconds
 
     def check(self) -> Iterator[Check]:
         """What `doctor` prints: one for the server as a whole, each host, each share."""

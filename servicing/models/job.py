@@ -1,11 +1,13 @@
 """What to service, with which update system, on which hosts, and what to do when something goes wrong."""
 
+from datetime import timedelta
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import models
 
 from ovmst_site.access.paths import NoTeam
+from servicing import cycle
 from servicing.context import Policy
 from servicing.updaters.registry import KINDS
 
@@ -81,6 +83,12 @@ class Job(models.Model):
         help_text='Programs in the guest that must succeed: [["/usr/bin/systemctl", "is-active", "nginx"]].',
     )
 
+    patience = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text='Minutes that a step may take, where the cycle\'s own patience doesn\'t fit: {"ready": 5}.',
+    )
+
     class Meta:
         ordering = ["name"]
 
@@ -90,8 +98,14 @@ class Job(models.Model):
     def clean(self) -> None:
         super().clean()
         validate_checks(self.checks)
+        validate_patience(self.patience)
         if self.rounds < 1:
             raise ValidationError({"rounds": "At least one round is needed."})
+
+    def patience_for(self, step: str, usual: timedelta | None) -> timedelta | None:
+        """How long a step may take in this job; None is for ever."""
+        minutes = self.patience.get(step)
+        return usual if minutes is None else timedelta(minutes=minutes)
 
     def policy(self) -> Policy:
         return Policy(
@@ -100,6 +114,17 @@ class Job(models.Model):
             keep_healthy=self.on_failure == self.OnFailure.KEEP,
             checks=tuple(tuple(check) for check in self.checks),
         )
+
+
+def validate_patience(patience: Any) -> None:
+    """An object of step names and positive minutes."""
+    steps = {step.name for table in cycle.TABLES.values() for step in table}
+    for step, minutes in patience.items() if isinstance(patience, dict) else [(None, None)]:
+        known = step in steps
+        if not known or isinstance(minutes, bool) or not isinstance(minutes, int | float) or minutes <= 0:
+            raise ValidationError(
+                {"patience": f'Write minutes per step, such as {{"ready": 5}}; steps are {", ".join(sorted(steps))}.'}
+            )
 
 
 def validate_checks(checks: Any) -> None:

@@ -84,12 +84,22 @@ def test_what_fails_a_few_times_is_tried_again(either_lab: LabSite, call: str):
     assert either_lab.world.faults.left() == []
 
 
-@pytest.mark.parametrize("call", ["fetch", "protect", "start", "install", "scan", "health", "shut_down"])
+@pytest.mark.parametrize("call", ["fetch", "protect", "start", "install", "scan", "health"])
 def test_what_fails_for_good_leads_back_to_a_stored_machine(either_lab: LabSite, call: str):
     either_lab.machine("m1")
     either_lab.world.faults.gives_up(call)
     assert_restored(either_lab, service(either_lab))
     assert either_lab.world.faults.left() == []
+
+
+def test_a_machine_that_cannot_be_stopped_needs_attention_and_stays_isolated(either_lab: LabSite):
+    either_lab.machine("m1")
+    either_lab.world.faults.gives_up("shut_down")
+    target = service(either_lab)
+    assert target.outcome == Outcome.ATTENTION, log_of(target)
+    assert either_lab.world.violations == []
+    assert either_lab.world.awake() == ["m1"]
+    assert Host.objects.get().slots_used == 1
 
 
 @pytest.mark.parametrize("call", ["fetch", "protect", "store"])

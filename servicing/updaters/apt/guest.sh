@@ -49,7 +49,7 @@ uptime_seconds() { cut -d. -f1 /proc/uptime; }
 # Nothing for one that has ended and wasn't waited for.
 start_of() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | awk '$1 !~ /[ZX]/ { print $20 }'; }
 
-stamp() { stat -c '%i/%s/%y' "$DPKG/status" 2>/dev/null | line; }
+stamp() { stat -c '%i/%s/%y' "$DPKG/status" 2>/dev/null; }
 
 # Whether the operation's process still lives.
 alive() {
@@ -98,9 +98,9 @@ packages() {
 
 # What says which kernel runs and which ones are installed.
 kernels() {
-  say architecture "$(dpkg --print-architecture | line)"
-  say running "$(uname -r | line)"
-  say version "$(uname -v | line)"
+  say architecture "$(dpkg --print-architecture)"
+  say running "$(uname -r)"
+  say version "$(uname -v)"
   for image in "$BOOT"/vmlinuz-* "$BOOT"/vmlinux-*; do
     [ -f "$image" ] && say kernel "$(printf %s "${image#"$BOOT"/vmlinu?-}" | line)"
   done
@@ -180,8 +180,6 @@ scan() {
   say stamp "$(stamp)" >>"$dir/meta"
   apt_get -s -o Debug::NoLocking=1 --with-new-pkgs upgrade >"$dir/upgrade" 2>&1
   say upgrade $? >>"$dir/meta"
-  apt-mark showhold >"$dir/holds" 2>>"$dir/log"
-  say holds $? >>"$dir/meta"
   apt-cache policy >"$dir/sources" 2>>"$dir/log"
   say sources $? >>"$dir/meta"
   packages "$dir/packages" 2>>"$dir/log"
@@ -189,7 +187,7 @@ scan() {
   cut -f2 "$dir/packages" | xargs -r apt-cache policy >"$dir/policy" 2>>"$dir/log"
   say policy $? >>"$dir/meta"
   kernels >>"$dir/meta"
-  for name in upgrade holds sources packages policy; do part "$name" "$dir/$name"; done
+  for name in upgrade sources packages policy; do part "$name" "$dir/$name"; done
 }
 
 install() {
@@ -334,7 +332,7 @@ sources() {
 
 readiness() {
   if [ "$(id -u)" != 0 ]; then say error "needs root, and is $(id -un | line)"; fi
-  for program in apt-get apt-cache apt-mark dpkg dpkg-query xargs awk; do
+  for program in apt-get apt-cache dpkg dpkg-query xargs awk; do
     command -v "$program" >/dev/null || say error "the guest has no $program"
   done
   quiet

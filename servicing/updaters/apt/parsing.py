@@ -33,6 +33,10 @@ class InstalledPackage:
     def finished(self) -> bool:
         return self.status[1:].strip() == "i"
 
+    @property
+    def on_hold(self) -> bool:
+        return self.status[0] == "h"
+
 
 @dataclass(frozen=True, slots=True)
 class Planned:
@@ -159,10 +163,6 @@ def read_deferred(data: bytes) -> frozenset[str]:
         else:
             inside = line == DEFERRED
     return frozenset(names)
-
-
-def read_names(data: bytes) -> frozenset[str]:
-    return frozenset(_name(line) for line in _text(data).splitlines() if line)
 
 
 def read_sources(data: bytes) -> dict[str, Source]:

@@ -76,7 +76,7 @@ def scan(parts: dict[str, bytes]) -> Found:
         log = _text(parts, "log")
         if fault := refresh.fault_of(_code(meta, "update"), log):
             raise fault
-        for step in ("upgrade", "holds", "sources", "packages", "policy"):
+        for step in ("upgrade", "sources", "packages", "policy"):
             if _code(meta, step) != 0:
                 words = _last_words(_text(parts, step) if step == "upgrade" else log)
                 raise GiveUp(f"apt can't say what is pending in this guest ({step} failed): {words}")
@@ -94,7 +94,6 @@ def _scan(parts: dict[str, bytes], meta: Answer) -> Scan:
     known = {parsing.native(name, architecture): entry for name, entry in known.items()}
     plan = {p.name: p for p in parsing.read_plan(_part(parts, "upgrade"))}
     deferred = parsing.read_deferred(_part(parts, "upgrade"))
-    holds = {parsing.native(n, architecture) for n in parsing.read_names(_part(parts, "holds"))}
     if missing := [p.name for p in packages if p.name not in known]:
         raise Unreadable(f"apt-cache says nothing of {len(missing)} installed packages, among them {missing[0]}")
 
@@ -102,7 +101,7 @@ def _scan(parts: dict[str, bytes], meta: Answer) -> Scan:
     for package in packages:
         held = Held.NO
         if package.name not in plan:
-            held = _held(package.name, known[package.name], holds, deferred)
+            held = _held(package, known[package.name], deferred)
         if update := _pending(package, known[package.name], plan.get(package.name), held):
             pending[package.name] = update
     for new in plan.values():
@@ -120,10 +119,10 @@ def _scan(parts: dict[str, bytes], meta: Answer) -> Scan:
     )
 
 
-def _held(name: str, known: Known, holds: set[str], deferred: frozenset[str]) -> Held:
-    if name in holds:
+def _held(package: InstalledPackage, known: Known, deferred: frozenset[str]) -> Held:
+    if package.on_hold:
         return Held.HOLD
-    if name in deferred or (known.update is not None and known.update.phased):
+    if package.name in deferred or (known.update is not None and known.update.phased):
         return Held.PHASED
     return Held.KEPT_BACK
 
