@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def is_a_change(event: str, args: tuple[Any, ...]) -> bool:
     return event in CHANGES
 
 
-def in_a_process(work: Callable[[], None], *, die_before: int = 0, log: Path | None = None) -> int:
+def in_a_process(work: Callable[[], object], *, die_before: int = 0, log: Path | None = None) -> int:
     """Run work in a forked process, killed before its n-th change of the outside. Returns the wait status."""
     pid = os.fork()
     if pid:
@@ -51,7 +52,7 @@ def in_a_process(work: Callable[[], None], *, die_before: int = 0, log: Path | N
             watch("os.truncate", ())
             real_fsync(fd)
 
-        os.fsync = fsync
+        os.fsync = fsync  # type: ignore[assignment]
         work()
         if log is not None:
             log.write_text(str(next(counter) - 1))
@@ -103,14 +104,14 @@ def test_killed_anywhere_the_library_is_old_or_new_and_a_second_run_finishes(
     counted = share / "counted"
     rehearsal = files.make(share)
     rehearsal.serviced(2)
-    assert in_a_process(lambda: publish.publish(rehearsal.order) and None, log=counted) == 0
+    assert in_a_process(lambda: publish.publish(rehearsal.order), log=counted) == 0
     changes = int(counted.read_text())
     assert changes > 25
     seen = set()
     for number in range(1, changes + 1):
         machine = files.make(share, disks=1)
         machine.serviced(2)
-        status = in_a_process(lambda m=machine: publish.publish(m.order) and None, die_before=number)
+        status = in_a_process(partial(publish.publish, machine.order), die_before=number)
         if status == 0:
             continue  # one disk has fewer changes than the rehearsal's two
         assert os.WTERMSIG(status) == signal.SIGKILL
@@ -131,7 +132,7 @@ def test_killed_anywhere_the_library_is_old_or_new_and_a_second_run_finishes(
 def test_killed_in_another_attempts_middle_the_next_attempt_publishes_under_its_own_name(machine: Stored) -> None:
     found = 0
     for number in itertools.count(1):
-        status = in_a_process(lambda: publish.publish(machine.order) and None, die_before=number)
+        status = in_a_process(lambda: publish.publish(machine.order), die_before=number)
         if machine.folder.names() == ["g000001", "g000002"] and machine.folder.current() == "g000001":
             found = number
             break
