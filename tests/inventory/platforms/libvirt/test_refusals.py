@@ -19,7 +19,7 @@ from inventory.platforms.base import (
     Power,
     ServerConfig,
 )
-from inventory.platforms.libvirt import library, servicing_xml, waking
+from inventory.platforms.libvirt import domain_xml, library, servicing_xml, waking
 from inventory.platforms.libvirt.driver import LibvirtPlatform
 from ovmst_site.faults import GiveUp, NeedsAttention, TryLater
 from tests.inventory.platforms.libvirt import files, machines
