@@ -9,67 +9,17 @@ from collections.abc import Callable
 from typing import Any
 
 from inventory.lab import guests, programs
-from inventory.lab.records import Copy, Generation, Host, Machine, Mark, State, Work
+from inventory.lab.guards import (
+    host_of,
+    is_ours,
+    not_at_work,
+    our_copy,
+    repeated,
+    runs_for_outsider,
+    share_answers,
+)
+from inventory.lab.records import Copy, Generation, Machine, Mark, State, Work
 from ovmst_site.faults import Fault, GiveUp, NeedsAttention, TryLater
-
-
-def host_of(state: State, external_id: str) -> Host:
-    """A host that answers."""
-    host = state.hosts.get(external_id)
-    if host is None:
-        raise GiveUp(f"There is no host {external_id}")
-    if not host.answers:
-        raise TryLater(f"Host {host.name} doesn't answer")
-    return host
-
-
-def share_answers(state: State, name: str) -> None:
-    share = state.shares.get(name)
-    if share is None:
-        raise GiveUp(f"There is no library share {name}")
-    if not share.answers:
-        raise TryLater(f"Library share {name} doesn't answer")
-
-
-def runs_for_outsider(machine: Machine) -> bool:
-    """Whether somebody else runs this machine, on our copy or another."""
-    copy = machine.copy
-    return machine.outsiders_instance is not None or bool(copy and copy.running and copy.running.by_outsider)
-
-
-def is_ours(machine: Machine) -> bool:
-    """There is a copy that fetch made, its marker is still the same one's, and nobody else runs the machine."""
-    copy, marker = machine.copy, machine.marker
-    if copy is None or marker is None or copy.by_outsider or runs_for_outsider(machine):
-        return False
-    return copy.owner == (marker.installation, marker.target)
-
-
-def _our_copy(state: State, machine: Machine) -> Copy:
-    if runs_for_outsider(machine):
-        raise NeedsAttention(f"{machine.name} was started by somebody else")
-    if machine.copy is None:
-        raise GiveUp(f"{machine.name} isn't on a host")
-    if not is_ours(machine):
-        raise NeedsAttention(f"{machine.name} on {machine.copy.host} isn't ours: its marker isn't")
-    host_of(state, machine.copy.host)
-    return machine.copy
-
-
-def _not_at_work(machine: Machine) -> None:
-    if machine.work:
-        raise TryLater(f"The platform is busy with {machine.name}: {machine.work.call}")
-
-
-def _repeated(machine: Machine, call: str, op: str) -> bool:
-    """The same operation again, as far as the platform can tell: under way, or its result is there."""
-    copy = machine.copy
-    results = {
-        "fetch": {copy.fetched_by} if copy else set(),
-        "protect": {copy.protected_by} if copy else set(),
-        "store": {g.published_by for g in machine.generations},
-    }
-    return op in results[call] or bool(machine.work and machine.work.op == op)
 
 
 def mark(state: State, machine: Machine, *, marker: Mark, **_: Any) -> None:
@@ -91,9 +41,9 @@ def unmark(state: State, machine: Machine, *, installation: str, target: str, **
 def fetch(
     state: State, machine: Machine, *, host: str, op: str, extra: float = 0, dies: bool = False, **_: Any
 ) -> None:
-    if _repeated(machine, "fetch", op):
+    if repeated(machine, "fetch", op):
         return
-    _not_at_work(machine)
+    not_at_work(machine)
     if machine.marker is None:
         raise GiveUp(f"{machine.name} isn't marked: nothing moves before it is")
     if runs_for_outsider(machine):
@@ -123,7 +73,7 @@ def _fetched(state: State, machine: Machine, *, host: str, op: str, owner: tuple
 
 
 def connect(state: State, machine: Machine, *, networks: dict[str, str], isolated: bool, **_: Any) -> None:
-    _not_at_work(machine)
+    not_at_work(machine)
     if machine.copy is None and runs_for_outsider(machine):
         raise NeedsAttention(f"{machine.name} was started by somebody else")
     if machine.copy is None:
@@ -131,7 +81,7 @@ def connect(state: State, machine: Machine, *, networks: dict[str, str], isolate
         if generation and not isolated and dict(generation.adapters) == networks:
             return  # at home, connected as it always was
         raise GiveUp(f"{machine.name} isn't on a host")
-    copy = _our_copy(state, machine)
+    copy = our_copy(state, machine)
     host = host_of(state, copy.host)
     for mac, network in networks.items():
         if mac not in copy.adapters:
@@ -147,10 +97,10 @@ def connect(state: State, machine: Machine, *, networks: dict[str, str], isolate
 
 
 def protect(state: State, machine: Machine, *, op: str, extra: float = 0, dies: bool = False, **_: Any) -> None:
-    if _repeated(machine, "protect", op):
+    if repeated(machine, "protect", op):
         return
-    _not_at_work(machine)
-    copy = _our_copy(state, machine)
+    not_at_work(machine)
+    copy = our_copy(state, machine)
     if copy.before is not None:
         return  # one state from before is enough, and it is the oldest that counts
     if copy.running:
@@ -159,7 +109,7 @@ def protect(state: State, machine: Machine, *, op: str, extra: float = 0, dies: 
 
 
 def _protected(state: State, machine: Machine, *, op: str) -> None:
-    copy = _our_copy(state, machine)
+    copy = our_copy(state, machine)
     copy.before, copy.protected_by = copy.content, op
 
 
@@ -174,8 +124,8 @@ def start(
     **_: Any,
 ) -> None:
     """Start it if every adapter is on its host's network of `networks` and isolated: read in the same breath."""
-    _not_at_work(machine)
-    copy = _our_copy(state, machine)
+    not_at_work(machine)
+    copy = our_copy(state, machine)
     if copy.running:
         return
     host = host_of(state, copy.host)
@@ -204,7 +154,7 @@ def shut_down(
 ) -> None:
     if machine.copy is None and not runs_for_outsider(machine):
         return
-    copy = _our_copy(state, machine)
+    copy = our_copy(state, machine)
     run = copy.running
     if run is None:
         return
@@ -220,10 +170,10 @@ def shut_down(
 
 
 def rewind(state: State, machine: Machine, *, generation: str, **_: Any) -> None:
-    _not_at_work(machine)
+    not_at_work(machine)
     if machine.copy is None and not runs_for_outsider(machine):
         return
-    copy = _our_copy(state, machine)
+    copy = our_copy(state, machine)
     if copy.running:
         raise TryLater(f"{machine.name} is running: it can't be rewound")
     if machine.marker and machine.marker.generation != generation:
@@ -247,14 +197,14 @@ def store(
     dies: bool = False,
     **_: Any,
 ) -> None:
-    if _repeated(machine, "store", op):
+    if repeated(machine, "store", op):
         return
-    _not_at_work(machine)
+    not_at_work(machine)
     if machine.copy is None and not runs_for_outsider(machine):
         if machine.current == generation:
             return  # it is at home, as it was
         raise NeedsAttention(f"{machine.name} isn't on a host, and the library has {machine.current or 'none'}")
-    copy = _our_copy(state, machine)
+    copy = our_copy(state, machine)
     if copy.running:
         raise TryLater(f"{machine.name} is running: it can't be stored")
     _library_is_as_it_was(state, machine, share, generation)
@@ -277,7 +227,7 @@ def _library_is_as_it_was(state: State, machine: Machine, share: str, generation
 
 def _stored(state: State, machine: Machine, *, share: str, generation: str, op: str) -> None:
     _library_is_as_it_was(state, machine, share, generation)
-    copy = _our_copy(state, machine)
+    copy = our_copy(state, machine)
     if copy.running:
         raise NeedsAttention("it was started while it was being stored")
     adapters = tuple(sorted((mac, network) for mac, (network, _) in copy.adapters.items()))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from inventory.lab import rules
+from inventory.lab import guards
 from inventory.lab.records import Machine, Mark, State
 
 
@@ -60,10 +60,10 @@ def truth(state: State, machine: Machine) -> View:
         failed=machine.failed,
         marker=machine.marker,
         adapters=dict(copy.adapters) if copy else adapters,
-        own_disks=bool(copy and not copy.by_outsider) and not rules.runs_for_outsider(machine),
+        own_disks=bool(copy and not copy.by_outsider) and not guards.runs_for_outsider(machine),
         protected=bool(copy and copy.before),
         ended=copy.ended if copy else "unknown",
         generation=machine.current,
         published_by=generation.published_by if generation else "",
-        detail="somebody else started it" if rules.runs_for_outsider(machine) else "",
+        detail="somebody else started it" if guards.runs_for_outsider(machine) else "",
     )

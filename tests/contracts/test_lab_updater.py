@@ -7,7 +7,7 @@ import pytest
 from inventory.lab.records import Machine, Round, Update
 from servicing.updaters.lab import LabUpdater
 from tests.contracts.lab_bench import LabBench
-from tests.contracts.platform_contract import Servicing
+from tests.contracts.servicing import Servicing
 from tests.contracts.updater_contract import UpdaterBench, UpdaterContract
 
 

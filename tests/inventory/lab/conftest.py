@@ -3,7 +3,7 @@
 import pytest
 
 from tests.contracts.lab_bench import LabBench
-from tests.contracts.platform_contract import Servicing
+from tests.contracts.servicing import Servicing
 
 
 @pytest.fixture(params=[True, False], ids=["keeps the original", "moves the only copy"])

@@ -9,7 +9,7 @@ from inventory.lab.world import WorkerDied
 from inventory.platforms.base import Ended, Place, Power
 from ovmst_site.faults import GiveUp, TryLater
 from tests.contracts.lab_bench import LabBench
-from tests.contracts.platform_contract import Servicing
+from tests.contracts.servicing import Servicing
 
 
 def fetch(servicing: Servicing, op: str = "f") -> None:

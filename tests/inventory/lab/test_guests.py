@@ -11,7 +11,7 @@ from ovmst_site.faults import GiveUp, TryLater
 from servicing.updaters.base import Installed, Scan, Verdict
 from servicing.updaters.lab import LabUpdater
 from tests.contracts.lab_bench import LabBench
-from tests.contracts.platform_contract import Servicing
+from tests.contracts.servicing import Servicing
 
 updater = LabUpdater()
 

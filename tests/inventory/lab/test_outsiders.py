@@ -7,7 +7,7 @@ import pytest
 from inventory.platforms.base import Ended, Place, Power
 from ovmst_site.faults import GiveUp, NeedsAttention, TryLater
 from tests.contracts.lab_bench import LabBench
-from tests.contracts.platform_contract import Servicing
+from tests.contracts.servicing import Servicing
 
 
 def test_a_crashed_host_takes_its_guests_along(bench: LabBench, up: Servicing) -> None:

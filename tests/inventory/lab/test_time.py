@@ -8,7 +8,7 @@ from inventory.lab.records import GuestBehaviour
 from inventory.platforms.base import Place, Power
 from ovmst_site.faults import TryLater
 from tests.contracts.lab_bench import LabBench
-from tests.contracts.platform_contract import Servicing
+from tests.contracts.servicing import Servicing
 
 
 def jump(bench: LabBench, seconds: float) -> None:

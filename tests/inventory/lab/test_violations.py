@@ -9,7 +9,7 @@ from inventory.lab.records import Copy, GuestBehaviour
 from inventory.platforms.base import HostRef, MachineRef
 from inventory.platforms.lab import LabPlatform
 from tests.contracts.lab_bench import LabBench
-from tests.contracts.platform_contract import Servicing
+from tests.contracts.servicing import Servicing
 
 
 def only(bench: LabBench, words: str) -> bool:

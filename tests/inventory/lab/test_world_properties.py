@@ -12,7 +12,7 @@ from inventory.lab.world import WorkerDied
 from inventory.platforms.base import MachineRef
 from ovmst_site.faults import Fault
 from tests.contracts.lab_bench import LabBench
-from tests.contracts.platform_contract import Servicing
+from tests.contracts.servicing import Servicing
 
 BEFORE = ("mark", "fetch", "isolate", "protect", "start")
 CALLS = (*BEFORE, "shut_down", "off", "reconnect", "rewind", "store", "unmark")
