@@ -113,10 +113,10 @@ kernels() {
 # A timer that is only stopped starts again at the next boot by itself.
 quiet() {
   if [ -d "$SYSTEMD" ]; then
+    # apt-daily.service refreshes and downloads; it installs nothing, so it may be stopped in the middle.
+    systemctl stop apt-daily.timer apt-daily-upgrade.timer apt-daily.service >/dev/null 2>&1
     # shellcheck disable=SC2086
     systemctl mask --runtime --quiet $OWN_UPDATERS >/dev/null 2>&1
-    systemctl stop apt-daily.timer apt-daily-upgrade.timer >/dev/null 2>&1
-    systemctl stop apt-daily.service >/dev/null 2>&1 # refreshes and downloads; installs nothing
     holders=$(lock_holders) || holders=unknown
     # Only while none installs: what installs is waited for, never stopped.
     [ -n "$holders" ] || systemctl stop --no-block unattended-upgrades.service packagekit.service >/dev/null 2>&1
@@ -164,7 +164,7 @@ finish() {
   tail -c 60000 "$dir/log" >"$dir/log.end"
   part log "$dir/log.end"
   part meta "$dir/meta"
-  echo 'end 0' >>"$dir/parts" && sync && mv "$dir/parts" "$dir/result"
+  echo 'end 0' >>"$dir/parts" && mv "$dir/parts" "$dir/result"
 }
 
 scan() {
@@ -213,6 +213,7 @@ install() {
   packages "$dir/packages" 2>>"$dir/log"
   say packages $? >>"$dir/meta"
   kernels >>"$dir/meta"
+  sync
   for name in plan audit packages; do part "$name" "$dir/$name"; done
 }
 
