@@ -26,8 +26,10 @@ def check(config: ServerConfig, hosts: Sequence[tuple[HostRef, Host]]) -> Iterat
     )
     yield from (_share(share) for share in config.shares)
     for ref, host in hosts:
-        yield _host(ref, host)
-        yield _network(ref, host)
+        about = _host(ref, host)
+        yield about
+        if about.ok:
+            yield _network(ref, host)
     if any("+ssh" not in ref.external_id and "+tls" not in ref.external_id for ref, _host in hosts):
         yield kvm(Path("/dev/kvm"))
 

@@ -6,7 +6,6 @@ publishes the overlays as a new generation, in a process of its own.
 
 import datetime
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
@@ -45,10 +44,10 @@ from inventory.platforms.libvirt import (
     waking,
 )
 from inventory.platforms.libvirt.domain_xml import BadDescription
+from inventory.platforms.libvirt.faults import check_op, plain_faults
 from inventory.platforms.libvirt.guest import channel_to
-from inventory.platforms.libvirt.hosts import Host, LibvirtError, Limit, NotOurs, host
-from inventory.platforms.libvirt.images import DiskFull, ImageError
-from inventory.platforms.libvirt.layout import OPERATION, Folder, Unreadable
+from inventory.platforms.libvirt.hosts import Host, LibvirtError, Limit, host
+from inventory.platforms.libvirt.layout import Folder
 from inventory.platforms.libvirt.library import Stored, read_stored
 from inventory.platforms.libvirt.publish import Order, unfinished
 from inventory.platforms.libvirt.records import Servicing
@@ -149,6 +148,8 @@ class LibvirtPlatform:
             read_stored(folder)
             with folder.lock():
                 there = records.write_marker(folder, marker)
+                if marker.same_owner(there):
+                    records.drop_work(folder)  # what failed before is another target's story
             if not marker.same_owner(there):
                 raise NeedsAttention(
                     f"{machine} carries the marker of target {there.target} of installation {there.installation}"
@@ -171,7 +172,7 @@ class LibvirtPlatform:
     def fetch(self, machine: MachineRef, host: HostRef, op: OperationId) -> None:
         with self._limit.slot(), plain_faults():
             stored, marker = self._marked(machine)
-            _check_op(op)
+            check_op(op)
             with stored.folder.lock():
                 self._must_be_off(stored)
                 self._must_be_free(stored, host)
@@ -207,7 +208,7 @@ class LibvirtPlatform:
     def protect(self, machine: MachineRef, op: OperationId) -> None:
         with self._limit.slot(), plain_faults():
             stored, marker = self._marked(machine)
-            _check_op(op)
+            check_op(op)
             with stored.folder.lock():
                 self._must_be_off(stored)
                 wip, servicing = self._servicing(stored, marker)
@@ -217,7 +218,7 @@ class LibvirtPlatform:
     def start(self, machine: MachineRef, op: OperationId) -> None:
         with self._limit.slot(), plain_faults():
             stored, marker = self._marked(machine)
-            _check_op(op)
+            check_op(op)
             with stored.folder.lock():
                 wip, servicing = self._servicing(stored, marker)
                 ref, its_host = self._ref(servicing.host), self.host_of(servicing.host)
@@ -268,8 +269,11 @@ class LibvirtPlatform:
 
     def store(self, machine: MachineRef, origin: Origin, op: OperationId) -> None:
         with self._limit.slot(), plain_faults():
-            _check_op(op)
+            check_op(op)
             stored, marker = self._marked(machine)
+            under_way = records.read_work(stored.folder)
+            if under_way and (under_way.op, under_way.state) == (op, "running") and stored.folder.is_locked():
+                return
             lock = stored.folder.lock()
             try:
                 found = records.find_wip(stored.folder, records.owner_of(marker))
@@ -278,6 +282,9 @@ class LibvirtPlatform:
                 self._must_be_off(stored)
                 if found is not None:
                     wip, servicing = found
+                    if not servicing.protected_by:  # never started: it holds copies, and nothing new
+                        waking.discard(stored, wip, servicing, self.refs)
+                        return
                     waking.take_tpm_back(stored, wip, servicing, self.refs)
                 created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
                 order = Order(machine.share, machine.external_id, op, origin.generation, created)
@@ -362,31 +369,3 @@ class LibvirtPlatform:
             works = its_host.call("firmware_runs", deadline=PROBE + 40, accelerator="kvm", seconds=PROBE)
             its_host.accelerator = "kvm" if works else "qemu"
         return its_host.accelerator
-
-
-def _check_op(op: OperationId) -> None:
-    if not OPERATION.fullmatch(op):
-        raise NeedsAttention(f"{op!r} can't name an operation")
-
-
-@contextmanager
-def plain_faults() -> Iterator[None]:
-    """Turn what the parts raise into the three faults that callers know."""
-    try:
-        yield
-    except Unreadable as error:
-        raise NeedsAttention(f"it can't be read: {error}") from error
-    except BadDescription as error:
-        raise NeedsAttention(str(error)) from error
-    except NotOurs as error:
-        raise NeedsAttention(str(error)) from error
-    except LibvirtError as error:
-        raise TryLater(str(error)) from error
-    except DiskFull as error:
-        raise GiveUp(f"the disk is full: {error}") from error
-    except ImageError as error:
-        raise GiveUp(f"an image can't be worked with: {error}") from error
-    except OSError as error:
-        if records.is_disk_full(error):
-            raise GiveUp(f"the disk is full: {error.filename}") from error
-        raise TryLater(f"{error.strerror}: {error.filename}") from error

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 
 from inventory.platforms.base import Facts, HostRef, Obstacle, ObstacleKind
-from inventory.platforms.libvirt import images, layout, library, manifest, reach, sights
+from inventory.platforms.libvirt import images, layout, library, manifest, reach, records, sights
 from inventory.platforms.libvirt.hosts import Host
 from inventory.platforms.libvirt.layout import Folder, Unreadable
 from inventory.platforms.libvirt.library import Stored, read_stored
@@ -30,6 +30,7 @@ def inspect(
         *reach.objections(stored.description, media),
         *reach.mapping_objections(stored.description, stored.manifest),
         *manifest.objections(folder, stored.generation, stored.manifest),
+        *(f"it holds a servicing of {left.owner}, of {left.op}" for _wip, left in records.wips(folder)),
     ]
     chains = _image_objections(stored)
     reasons += chains

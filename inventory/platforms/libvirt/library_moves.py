@@ -23,7 +23,8 @@ from inventory.platforms.libvirt import (
     tpm,
 )
 from inventory.platforms.libvirt.domain_xml import Description
-from inventory.platforms.libvirt.driver import LibvirtPlatform, plain_faults
+from inventory.platforms.libvirt.driver import LibvirtPlatform
+from inventory.platforms.libvirt.faults import plain_faults
 from inventory.platforms.libvirt.hosts import LibvirtError
 from inventory.platforms.libvirt.layout import Folder
 from inventory.platforms.libvirt.manifest import DISK_FILE, DiskFile, Manifest
@@ -223,7 +224,7 @@ def _copy_in(aside: Path, plan: AdoptPlan, folder: Folder) -> None:
     publish.seal(folder, place)
     description = domain_xml.parse(plan.xml.encode())
     record = Manifest(
-        uuid=plan.uuid, name=description.name, published_by=f"adopt-{secrets.token_hex(4)}", owner="", base="",
+        uuid=plan.uuid, name=description.name, published_by="", owner="", base="",
         created=_now(), macs=tuple(description.adapters), disks=tuple(disks),
         nvram="nvram.fd" if plan.nvram else "", tpm=bool(plan.tpm), files=manifest.fingerprint(place),
     )  # fmt: skip

@@ -31,7 +31,7 @@ class Manifest:
 
     uuid: str
     name: str
-    published_by: str
+    published_by: str  # the operation; "" for an adoption
     owner: str  # installation/target that published it; "" for an adoption
     base: str  # the generation that it was woken from; "" for the first
     created: str

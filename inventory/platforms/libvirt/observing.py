@@ -4,14 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from inventory.platforms.base import Adapter, AdapterId, Ended, HostRef, Marker, Observed, Place, Power
+from inventory.platforms.base import Adapter, AdapterId, Ended, HostRef, Observed, Place, Power
 from inventory.platforms.libvirt import evidence, records, servicing_xml, sights
 from inventory.platforms.libvirt.hosts import Host
 from inventory.platforms.libvirt.layout import Folder, Unreadable
 from inventory.platforms.libvirt.library import Stored, read_stored
 from inventory.platforms.libvirt.records import Servicing
 from inventory.platforms.libvirt.sights import Sighting, Sights
-from ovmst_site.faults import NeedsAttention
 
 Hosts = Sequence[tuple[HostRef, Host]]
 
@@ -23,41 +22,31 @@ def observe(folder: Folder, hosts: Hosts) -> Observed:
             return _without_library(folder, hosts)
         stored = read_stored(folder)
         marker = records.read_marker(folder)
-        if marker is None:
-            _must_have_no_wip(folder)
-        wip = records.find_wip(folder, records.owner_of(marker)) if marker else None
+        found = records.wips(folder)
         work = records.read_work(folder)
         locked = folder.is_locked()
-    except (Unreadable, NeedsAttention) as error:
+    except Unreadable as error:
         return Observed(Place.UNKNOWN, Power.UNKNOWN, detail=str(error))
     except OSError as error:
         return Observed(Place.UNKNOWN, Power.UNKNOWN, detail=f"{error.strerror}: {error.filename}")
+    # A servicing counts as brought to a host whoever owns it; only the marker's owner's can be ours.
+    owner = records.owner_of(marker) if marker else ""
+    wip = next((each for each in found if each[1].owner == owner), found[0] if found else None)
     seen = sights.look(hosts, stored.description.uuid, folder.path)
     base = Observed(
         place=Place.LIBRARY if wip is None else Place.HOST,
         power=Power.OFF,
         host=wip[1].host if wip else "",
-        operation=(work.what if work else "file work") if locked and work_runs(work) else "",
+        operation=work.what if work and locked and work.state == "running" else "",
         failed_operation=work.reason if work and work.state == "failed" else "",
         marker=marker,
         adapters={mac: Adapter(net, False) for mac, net in stored.description.adapters.items()},
         generation=stored.generation,
         published_by=stored.manifest.published_by,
     )
-    if wip is not None and marker is not None:
-        base = _with_servicing(base, wip[0], wip[1])
-    return _with_sights(base, stored, marker, wip, seen, hosts)
-
-
-def work_runs(work: records.Work | None) -> bool:
-    """The lock alone isn't work: short calls hold it for a moment too."""
-    return work is not None and work.state == "running"
-
-
-def _must_have_no_wip(folder: Folder) -> None:
-    left = folder.hidden(".wip-")
-    if left:
-        raise NeedsAttention(f"{folder.path} holds a servicing ({left[0].name}), but nobody's marker")
+    if wip is not None:
+        base = _with_servicing(base, wip[0], wip[1], owner, len(found))
+    return _with_sights(base, stored, owner, wip, seen, hosts)
 
 
 def _without_library(folder: Folder, hosts: Hosts) -> Observed:
@@ -72,25 +61,33 @@ def _without_library(folder: Folder, hosts: Hosts) -> Observed:
     return Observed(Place.ABSENT, Power.OFF, detail=detail)
 
 
-def _with_servicing(base: Observed, wip: Path, servicing: Servicing) -> Observed:
+def _with_servicing(base: Observed, wip: Path, servicing: Servicing, owner: str, how_many: int) -> Observed:
     """What is prepared for a start, or left after one."""
+    ours = servicing.owner == owner and how_many == 1
     whole = bool(servicing.protected_by) and all((wip / f).is_file() for f in servicing.disks.values())
     adapters: Mapping[AdapterId, Adapter] = base.adapters
     if servicing.networks:
         adapters = {mac: Adapter(net, servicing.isolated) for mac, net in servicing.networks.items()}
-    return replace(base, adapters=adapters, own_disks=whole, protected=whole)
+    return replace(
+        base,
+        adapters=adapters,
+        own_disks=ours and whole,
+        protected=bool(servicing.protected_by),  # the library has the state from before, whatever happens here
+        detail="" if ours else f"it holds the servicing of {servicing.owner}",
+    )
 
 
 def _with_sights(
-    base: Observed, stored: Stored, marker: Marker | None, wip: tuple[Path, Servicing] | None,
+    base: Observed, stored: Stored, owner: str, wip: tuple[Path, Servicing] | None,
     seen: Sights, hosts: Hosts,
 ) -> Observed:  # fmt: skip
     uuid = stored.description.uuid
     is_ours: Callable[[Sighting], bool] = lambda s: (  # noqa: E731
-        wip is not None and marker is not None and s.is_of(uuid, records.owner_of(marker), wip[0])
+        wip is not None and bool(owner) and s.is_of(uuid, owner, wip[0])
     )
     others = [s for s in seen.active if not is_ours(s)]
-    detail = "; ".join([*map(str, [s for s in seen.seen if not is_ours(s)]), *seen.silent])
+    told = [base.detail] if base.detail else []
+    detail = "; ".join([*told, *map(str, [s for s in seen.seen if not is_ours(s)]), *seen.silent])
     if seen.active:
         shown = others[0] if others else seen.active[0]
         return replace(

@@ -55,19 +55,25 @@ def publish(order: Order) -> str:
         layout.sync_directory(folder.path)
         return name
     if not name:
+        _must_be_unchanged(folder, order, "in its servicing directory")
         name = _move_in(folder, owner, order)
     elif (record := manifest.read(folder.generations / name)).published_by != order.op:
         # An earlier attempt got this far under another name; it isn't published yet.
         record = replace(record, published_by=order.op)
         layout.write_whole(folder.generations / name / "manifest.json", record.to_json(), mode=0o444)
-    if current != order.base:
-        raise LibraryChanged(
-            f"the library published {current} while {order.base} was being serviced; the serviced one is kept"
-            f" beside it as {name}: decide which of them is to be current"
-        )
+    _must_be_unchanged(folder, order, f"as {name}")
     layout.sync_directory(folder.generations)  # an earlier attempt may have died between rename and sync
     _swap(folder, name)
     return name
+
+
+def _must_be_unchanged(folder: Folder, order: Order, where: str) -> None:
+    current = folder.current()
+    if current != order.base:
+        raise LibraryChanged(
+            f"the library published {current} while {order.base} was being serviced; the serviced state is kept"
+            f" {where}: decide which of them is to be current"
+        )
 
 
 def unfinished(folder: Folder, owner: str) -> str:

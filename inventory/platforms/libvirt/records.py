@@ -89,9 +89,14 @@ def read_servicing(wip: Path) -> Servicing:
         raise Unreadable(f"the servicing.json of {wip.name} lacks {error}") from error
 
 
+def wips(folder: Folder) -> list[tuple[Path, Servicing]]:
+    """Every servicing in the machine's directory, whoever it belongs to. Raises Unreadable."""
+    return [(wip, read_servicing(wip)) for wip in folder.hidden(".wip-")]
+
+
 def find_wip(folder: Folder, owner: str) -> tuple[Path, Servicing] | None:
     """This owner's servicing. Raises NeedsAttention where there is another's, or two."""
-    found = [(wip, read_servicing(wip)) for wip in folder.hidden(".wip-")]
+    found = wips(folder)
     strangers = [wip.name for wip, servicing in found if servicing.owner != owner]
     if strangers:
         raise NeedsAttention(f"{folder.path} holds the servicing of somebody else: {', '.join(strangers)}")

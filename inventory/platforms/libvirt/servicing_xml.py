@@ -17,7 +17,19 @@ from inventory.platforms.libvirt.domain_xml import OVMST, Description
 AGENT = "org.qemu.guest_agent.0"
 TCG_CACHE_MIB = "128"  # QEMU's own default grows a small guest by a gigabyte
 # Placement on the host's processors and memory belongs to the host it came from.
-DROPPED = ("cputune", "numatune", "resource", "memoryBacking", "seclabel", "blkiotune", "perf", "idmap")
+# The title is for people, and may hold what libvirt refuses in one.
+DROPPED = (
+    "title",
+    "description",
+    "cputune",
+    "numatune",
+    "resource",
+    "memoryBacking",
+    "seclabel",
+    "blkiotune",
+    "perf",
+    "idmap",
+)
 KEPT_OF_AN_INTERFACE = ("mac", "model", "boot", "address", "mtu", "acpi")
 
 
