@@ -102,7 +102,7 @@ EMAIL_BACKEND = f"django.core.mail.backends.{'smtp' if EMAIL_HOST else 'filebase
 EMAIL_FILE_PATH = str(DATA / "mail")
 
 # --- Celery: a message is a hint, the rows are the truth -----------------------------------------------------
-CELERY_BROKER_URL = env.text("BROKER_URL", "memory://")
+CELERY_BROKER_URL = env.text("BROKER_URL", "memory://localhost/")
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "servicing"
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
@@ -141,5 +141,6 @@ LOGGING = {
 # Read by the tests only; declared here so that they don't stop the start.
 env.text("PWSH")
 env.text("TEST_BROKER_URL")
+env.text("TEST_DATABASE_URL")
 env.text("VM_CACHE")
 env.refuse_unknown()

@@ -1,0 +1,89 @@
+# The README's commands. Each works on a machine that has Python 3.11 or newer (with venv) and make.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+VM_WORK ?= /var/tmp/ovmst-vm-test
+# pytest's own processes: the tests wait for databases as much as they compute.
+JOBS   ?= 2
+
+export OVMST_DATA ?= $(CURDIR)/.data
+
+.PHONY: help install libvirt test test-sqlite test-team check lint types imports templates migrations vm-test long dev worker lock clean
+
+help:
+	@echo "make test      the test suite; says what it ran without"
+	@echo "make check     all that CI runs: lint, types, import contracts, templates, migrations, tests, real guests"
+	@echo "make vm-test   real Debian guests on two libvirt hosts (root; see README)"
+	@echo "make long      check, and what takes longer"
+	@echo "make dev       migrate and serve with autoreload; make worker beside it"
+	@echo "make libvirt   install the libvirt driver's library (an optional extra)"
+
+$(VENV)/installed: requirements-dev.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	touch $@
+
+install: $(VENV)/installed
+
+$(VENV)/libvirt: requirements-libvirt.lock $(VENV)/installed
+	@pkg-config --exists libvirt || { echo "The libvirt extra is built against libvirt's headers: apt-get install libvirt-dev pkg-config gcc python3-dev" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-libvirt.lock
+	touch $@
+
+libvirt: $(VENV)/libvirt
+
+test: test-sqlite test-team
+
+test-sqlite: install
+	env -u OVMST_DATABASE_URL -u OVMST_BROKER_URL $(BIN)/pytest tests -m "not vm and not team" -n $(JOBS)
+
+# The same suite on PostgreSQL, and Celery workers over RabbitMQ, where both are named.
+test-team: install
+	@if [ -n "$$OVMST_TEST_DATABASE_URL" ] && [ -n "$$OVMST_TEST_BROKER_URL" ]; then \
+	  OVMST_DATABASE_URL=$$OVMST_TEST_DATABASE_URL OVMST_BROKER_URL=$$OVMST_TEST_BROKER_URL $(BIN)/pytest tests -m "not vm and not team" -n $(JOBS) && \
+	  OVMST_DATABASE_URL=$$OVMST_TEST_DATABASE_URL OVMST_BROKER_URL=$$OVMST_TEST_BROKER_URL $(BIN)/pytest tests -m "team and not vm"; \
+	else \
+	  echo; echo "RAN WITHOUT PostgreSQL and RabbitMQ: the embedded way (SQLite, broker in memory) only."; \
+	  echo "Name servers to test the team way: OVMST_TEST_DATABASE_URL=postgresql://user@host/name OVMST_TEST_BROKER_URL=amqp://guest:guest@host//"; \
+	fi
+
+check: lint types imports templates migrations test vm-test
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install
+	$(BIN)/mypy ovmst_site inventory servicing tests
+
+imports: install
+	$(BIN)/lint-imports
+
+templates: install
+	$(BIN)/djlint templates --lint --quiet
+
+migrations: install
+	$(BIN)/python manage.py makemigrations --check --dry-run
+
+# Real guests. Root, and the Debian packages in tests/vm/bench/PACKAGES.
+vm-test: libvirt
+	rm -rf $(VM_WORK)
+	mkdir -p -m 755 $(VM_WORK)
+	OVMST_DATA=$(VM_WORK)/data OVMST_POLL_SECONDS=0.5 OVMST_LEASE_SECONDS=30 $(BIN)/pytest tests -m vm $(VM_ARGS)
+
+long: check
+
+dev: install
+	$(BIN)/python manage.py migrate --verbosity 0
+	$(BIN)/python manage.py runserver
+
+worker: install
+	$(BIN)/celery -A ovmst_site worker --pool threads --concurrency 8 --beat --loglevel INFO
+
+lock:
+	$(BIN)/uv pip compile -q --upgrade pyproject.toml --python-version 3.11 --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links -o requirements.lock
+	$(BIN)/uv pip compile -q pyproject.toml --extra dev --python-version 3.11 --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links -c requirements.lock -o requirements-dev.lock
+	$(BIN)/uv pip compile -q pyproject.toml --extra libvirt --python-version 3.11 --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links -c requirements.lock -o requirements-libvirt.lock
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .import_linter_cache .hypothesis
