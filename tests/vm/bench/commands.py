@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -88,9 +89,7 @@ def require_programs() -> None:
         raise BenchError("the bench starts libvirt hosts in namespaces of their own: run it as root")
     missing = [program for program in PROGRAMS if shutil.which(program) is None]
     missing += [file for file in FILES if not Path(file).exists()]
-    try:
-        import libvirt  # noqa: F401
-    except ImportError:
+    if find_spec("libvirt") is None:
         missing.append("Python's libvirt module (pip install libvirt-python, needs libvirt-dev)")
     if missing:
         wanted = " ".join((HERE / "PACKAGES").read_text().split())

@@ -20,7 +20,7 @@ from .repositories import repository
 
 MACHINE = "pc-q35-7.2"
 MEMORY_MIB = {"tiny": 256, "systemd": 512, "uefi": 768, "silent": 128}
-COMMAND_LINE = "root=/dev/vda rw console=ttyS0 net.ifnames=0 quiet panic=-1"
+COMMAND_LINE = "root=/dev/vda rw console=ttyS0 net.ifnames=0 quiet panic=-1 mitigations=off"
 FIRMWARE = "/usr/share/OVMF/OVMF_CODE_4M.fd"
 VARIABLES = "/usr/share/OVMF/OVMF_VARS_4M.fd"
 
@@ -48,13 +48,11 @@ def domain_xml(
     *,
     kernel: Path | None = None,
     isolated: bool = False,
-    transient: bool = False,
 ) -> str:
     """A domain description. All values are data, whatever characters they hold.
 
     `mac` "" makes a machine without network. `kernel` is the folder with vmlinux and initrd.gz that `tiny` and
-    `systemd` need. `transient` is for domains that are created without being defined: their TPM state then
-    outlives them too.
+    `systemd` need. A TPM's state outlives the domain, also a transient one.
     """
     domain = ET.Element("domain", type="qemu")
     _add(domain, "name", name)

@@ -24,10 +24,10 @@ from .sources import SUITE, cloud_kernels, debian_sources
 KINDS = ("tiny", "systemd", "uefi", "silent")
 PACKAGES = {
     "tiny": "qemu-guest-agent busybox-static dropbear-bin kmod",
-    "systemd": "systemd-sysv udev dbus kmod iproute2 iputils-ping openssh-server qemu-guest-agent",
+    "systemd": "systemd-sysv udev dbus kmod iproute2 iputils-ping openssh-server busybox-static qemu-guest-agent",
     "uefi": (
         "systemd-sysv udev dbus kmod iproute2 lz4 busybox initramfs-tools e2fsprogs qemu-guest-agent"
-        " openssh-server grub-efi-amd64"
+        " openssh-server iputils-ping grub-efi-amd64"
     ),
 }
 SIZE_MIB = {"tiny": 1024, "systemd": 1536, "uefi": 1600, "silent": 64}
@@ -41,6 +41,15 @@ MASKED = [
     "fstrim.timer",
     "getty@tty1",
     "serial-getty@ttyS0",
+    "modprobe@drm",
+    "modprobe@dm_mod",
+    "modprobe@loop",
+    "modprobe@fuse",
+    "modprobe@efi_pstore",
+    "systemd-pstore",
+    "systemd-update-utmp",
+    "systemd-update-utmp-runlevel",
+    "systemd-network-generator",
 ]
 APT_SOURCES = "".join(f"deb [trusted=yes] {{}} {suite} main\n" for suite in SUITES)
 
@@ -60,7 +69,7 @@ def build_guest(kind: str) -> Guest:
         raise BenchError(f"no kind of guest is called {kind!r}: {', '.join(KINDS)}")
     access = keys()
     sources = ["guests.py", "disks.py", "keys.py", "repositories.py", "sources.py"]
-    sources += [f"data/{folder}" for folder in ("tiny", "systemd", "uefi", "uefi-early.cfg")]
+    sources += [f"data/{folder}" for folder in ("tiny", "systemd", "uefi", "network", "uefi-early.cfg")]
     key = recipe_key(*sources, also=[kind, access.host_public])
     folder = built(f"guest-{kind}", key, lambda folder: _build(kind, folder, access))
     return Guest(kind, folder / "disk.qcow2", "" if kind == "silent" else access.host_public)
@@ -108,11 +117,8 @@ def _install(kind: str, root: Path) -> None:
 
 
 def _common(kind: str, root: Path, access: Keys) -> None:
-    data = HERE / "data" / kind
-    if data.is_dir():
-        copy_tree(data, root)
-    if kind == "uefi":
-        copy_tree(HERE / "data" / "systemd", root)
+    for data in {"uefi": ("network", "systemd", "uefi")}.get(kind, ("network", kind)):
+        copy_tree(HERE / "data" / data, root)
     for name in ("mnt/repo", "root/.ssh"):
         (root / name).mkdir(parents=True, exist_ok=True)
     (root / "root" / ".ssh").chmod(0o700)
@@ -134,7 +140,7 @@ def _tiny(root: Path, access: Keys) -> None:
     (root / "sbin" / "init").unlink(missing_ok=True)
     (root / "sbin" / "init").symlink_to("/bin/busybox")
     for tool in ("ip", "mount", "ping", "ps"):
-        (root / "usr" / "local" / "bin" / tool).symlink_to("/bin/busybox")
+        (root / "usr" / "bin" / tool).symlink_to("/bin/busybox")
     (root / "etc" / "dropbear").mkdir(exist_ok=True)
     shutil.copy2(access.host_private, root / "tmp" / "host_key")
     place = "/etc/dropbear/dropbear_ed25519_host_key"
@@ -151,8 +157,8 @@ def _systemd(root: Path, access: Keys) -> None:
 def _uefi(root: Path, access: Keys) -> None:
     (root / "boot" / "efi").mkdir(exist_ok=True)
     (root / "etc" / "fstab").write_text(
-        "LABEL=root / ext4 defaults,noatime 0 1\n"
-        "LABEL=ESP /boot/efi vfat defaults 0 2\n"
+        "LABEL=root / ext4 defaults,noatime 0 0\n"
+        "LABEL=ESP /boot/efi vfat noauto 0 0\n"
         "/dev/sr0 /mnt/repo iso9660 ro,nofail,x-systemd.device-timeout=15s 0 0\n"
     )
     _systemd_units(root, access)
@@ -160,7 +166,7 @@ def _uefi(root: Path, access: Keys) -> None:
     # The first boot's only: update-grub writes the guest's own when its kernel is upgraded.
     (root / "boot" / "grub" / "grub.cfg").write_text(
         "set timeout=0\nsearch --no-floppy --label root --set=root\n"
-        f"linux /boot/vmlinuz-{version} root=LABEL=root ro console=ttyS0 net.ifnames=0 quiet\n"
+        f"linux /boot/vmlinuz-{version} root=LABEL=root ro console=ttyS0 net.ifnames=0 quiet mitigations=off\n"
         f"initrd /boot/initrd.img-{version}\nboot\n"
     )
 
@@ -173,7 +179,8 @@ def _systemd_units(root: Path, access: Keys) -> None:
     # A machine-id of its own from the start: else systemd takes the boot for the first one ever.
     _inside(root, "systemd-machine-id-setup")
     _inside(root, "systemctl", "mask", *MASKED)
-    _inside(root, "systemctl", "enable", "systemd-networkd", "ssh")
+    _inside(root, "systemctl", "disable", "systemd-networkd")
+    _inside(root, "systemctl", "enable", "bench-network", "ssh")
 
 
 def _boot_loader(folder: Path) -> Path:
@@ -202,6 +209,9 @@ def _tidy(root: Path) -> None:
         for file in root.glob(pattern):
             file.unlink()
     (root / "etc" / "apt" / "sources.list").write_text(apt_sources())
+    # systemd takes a tree as updated where these are as new as /usr (ConditionNeedsUpdate=).
+    for name in ("etc/.updated", "var/.updated"):
+        (root / name).touch()
 
 
 def copy_tree(source: Path, target: Path) -> None:

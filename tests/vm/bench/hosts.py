@@ -147,6 +147,7 @@ class BenchHost:
             return
         namespaces.clean_up(self.number)
         for child in [*self._daemons.values(), *self._servers, *([self._holder] if self._holder else [])]:
+            child.kill()  # one that had not got into its namespace yet
             child.wait(timeout=30)
         self._daemons.clear()
         self._servers.clear()

@@ -7,6 +7,7 @@ runs under it: a run that was killed holds no lock any more.
 
 import fcntl
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -23,18 +24,28 @@ def namespace(number: int) -> str:
 
 
 def claim() -> tuple[int, IO[str]]:
-    """The lowest free number, cleaned of leftovers, and its lock: close it when done."""
-    LOCKS.mkdir(parents=True, exist_ok=True)
+    """The lowest free number and its lock: close it when done. What killed runs left is cleaned up, all of it."""
+    for name in names():
+        left = re.fullmatch(r"ovmst-bench([0-9]+)(-prod)?", name)
+        if left and (lock := _try_lock(int(left[1]))):
+            with lock:
+                clean_up(int(left[1]))
     for number in range(1, HIGHEST + 1):
-        lock = (LOCKS / str(number)).open("a")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            continue
-        clean_up(number)
-        return number, lock
+        if lock := _try_lock(number):
+            clean_up(number)
+            return number, lock
     raise BenchError(f"{HIGHEST} bench hosts run already")
+
+
+def _try_lock(number: int) -> IO[str] | None:
+    LOCKS.mkdir(parents=True, exist_ok=True)
+    lock = (LOCKS / str(number)).open("a")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        return None
+    return lock
 
 
 def clean_up(number: int) -> None:
