@@ -2,9 +2,13 @@
 
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
+from django.contrib.auth.models import Group
 
 from ovmst_site.access.admin_site import GatedAdmin
 from ovmst_site.access.models import Membership, Person, Team
+
+
+admin.site.unregister(Group)
 
 
 class MembershipInline(admin.TabularInline):  # type: ignore[type-arg]
@@ -15,6 +19,14 @@ class MembershipInline(admin.TabularInline):  # type: ignore[type-arg]
 @admin.register(Person)
 class PersonAdmin(GatedAdmin, UserAdmin):  # type: ignore[type-arg]
     inlines = [MembershipInline]
+    # What a person may do comes from memberships alone; Django's own groups and permissions aren't used.
+    fieldsets = [
+        (None, {"fields": ["username", "password"]}),
+        ("Person", {"fields": ["first_name", "last_name", "email"]}),
+        ("Access", {"fields": ["is_active", "is_staff", "is_superuser"]}),
+        ("Dates", {"fields": ["last_login", "date_joined"]}),
+    ]
+    list_filter = ["is_active", "is_superuser", "memberships__team"]
 
 
 @admin.register(Team)

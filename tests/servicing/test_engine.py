@@ -161,7 +161,9 @@ def test_a_crash_on_the_way_back_is_survived_too(either_lab: LabSite, call: str)
         GuestBehaviour(source_offers=False),
         GuestBehaviour(clock_skew=90_000),
     ],
-    ids=lambda g: ", ".join(f"{n}" for n in g.__dataclass_fields__ if getattr(g, n) != getattr(GuestBehaviour(), n)),
+    ids=lambda g: ", ".join(
+        f"{n}" for n in g.__dataclass_fields__ if getattr(g, n) != getattr(GuestBehaviour(), n)
+    ),
 )
 def test_a_guest_that_cannot_be_serviced_is_restored(either_lab: LabSite, guest: GuestBehaviour):
     either_lab.machine("m1", rounds=TWO_ROUNDS, guest=guest)

@@ -28,9 +28,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         bad = 0
         for check in _all_checks():
-            self.stdout.write(
-                f"{'ok  ' if check.ok else 'BAD '} {check.what}{': ' if check.advice else ''}{check.advice}"
-            )
+            line = f"{'ok' if check.ok else 'BAD'} {check.what}" + (f": {check.advice}" if check.advice else "")
+            self.stdout.write(" ".join(line.split()))  # names may hold anything; a check stays one line
             bad += not check.ok
         self.stdout.write(f"{bad} not well" if bad else "all well")
         if bad:
@@ -76,9 +75,7 @@ def _database() -> Check:
 
 def _broker_and_workers() -> Iterable[Check]:
     if settings.CELERY_BROKER_URL.startswith("memory"):
-        yield Check(
-            "broker (in memory)", True, "workers are part of the process that serves; `run_job --wait` needs none"
-        )
+        yield Check("broker (in memory)", True, "`run_job --wait` performs runs by itself")
         return
     try:
         with current_app.connection_for_write(connect_timeout=BROKER_DEADLINE) as broker:

@@ -1,0 +1,69 @@
+"""The commands, as a person types them."""
+
+import re
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from servicing import cycle
+from servicing.models import RunTarget
+from tests.factories import LabSite
+
+
+def test_run_job_says_what_it_did_and_its_numbers_add_up(lab: LabSite, capsys: pytest.CaptureFixture[str]):
+    lab.machine("m1")
+    lab.start()
+    RunTarget.objects.all().delete()
+    call_command("run_job", "Monthly x")
+    assert "1 targets" in capsys.readouterr().out
+
+
+def test_an_unknown_job_names_those_there_are(lab: LabSite):
+    with pytest.raises(CommandError, match="Monthly x"):
+        call_command("run_job", "Weekly")
+
+
+def test_a_job_on_an_empty_group_says_so(lab: LabSite):
+    with pytest.raises(CommandError, match="no machines"):
+        call_command("run_job", "Monthly x", "--wait")
+
+
+def test_the_diagram_shows_every_step_of_both_tables(capsys: pytest.CaptureFixture[str]):
+    call_command("draw_cycle")
+    drawn = capsys.readouterr().out
+    for direction, table in cycle.TABLES.items():
+        for step in table:
+            assert f'{direction}_{step.name}["' in drawn
+    assert not re.search(r"None|object at", drawn)
+
+
+def test_doctor_says_what_is_wrong_and_what_to_do(lab: LabSite, capsys: pytest.CaptureFixture[str]):
+    lab.machine("m1")
+    call_command("doctor")
+    assert "all well" in capsys.readouterr().out
+    lab.world.outsiders.remove_network("h1", "servicing")
+    with pytest.raises(SystemExit):
+        call_command("doctor")
+    said = capsys.readouterr().out
+    assert "BAD host host-1" in said
+    assert "servicing" in said
+
+
+def test_attention_is_listed_and_resolved_with_a_reason(lab: LabSite, capsys: pytest.CaptureFixture[str]):
+    lab.machine("m1")
+    run = lab.start()
+    lab.run_until(run, "protect")
+    lab.world.outsiders.start("m1", "h1")
+    lab.run_to_end(run)
+    target = lab.serviced()
+    call_command("resolve_attention")
+    assert "1 need attention" in capsys.readouterr().out
+    with pytest.raises(CommandError, match="reason"):
+        call_command("resolve_attention", str(target.pk), "--return")
+    with pytest.raises(CommandError, match="stop it first"):
+        call_command("resolve_attention", str(target.pk), "--close", "--reason", "x")
+    lab.world.outsiders.stop("m1")
+    call_command("resolve_attention", str(target.pk), "--close", "--reason", "stopped it by hand")
+    target.refresh_from_db()
+    assert (target.state, target.outcome) == ("finished", "resolved by a person")
+    assert target.reserved_mb is None
