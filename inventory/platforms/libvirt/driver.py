@@ -89,7 +89,7 @@ class LibvirtPlatform:
                 yield from library.machines(share)
             for ref, each in self.hosts:
                 try:
-                    about = each.call("info", deadline=20)
+                    about = each.call("info", deadline=10)
                     stopped = each.call("stopped", deadline=60)
                 except LibvirtError as error:
                     raise TryLater(f"{ref}: {error}") from error

@@ -3,6 +3,7 @@
 import itertools
 import os
 import shutil
+import subprocess
 import tempfile
 import time
 import uuid as uuids
@@ -27,7 +28,11 @@ def ground() -> Iterator[Path]:
     """A folder that the emulator's user may enter."""
     path = Path(tempfile.mkdtemp(prefix="ovmst-libvirt-", dir="/var/tmp"))
     path.chmod(0o755)
+    # Mounted before the hosts start: their mount namespaces are copies of this one.
+    (path / "limited").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200m,mode=755", "tmpfs", path / "limited"], check=True)
     yield path
+    subprocess.run(["umount", "-l", path / "limited"], check=True)
     shutil.rmtree(path, ignore_errors=True)
 
 
@@ -62,6 +67,16 @@ def share(ground: Path) -> Path:
     path.mkdir(mode=0o755)
     library.forget_scans()
     return path
+
+
+@pytest.fixture
+def limited_share(ground: Path) -> Iterator[Path]:
+    """A share on a file system of 200 MiB."""
+    path = ground / "limited" / f"share-{next(_number)}"
+    path.mkdir(mode=0o755)
+    library.forget_scans()
+    yield path
+    shutil.rmtree(path)
 
 
 @pytest.fixture

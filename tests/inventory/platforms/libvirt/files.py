@@ -72,34 +72,41 @@ class Stored:
         (wip / "nvram.fd").write_bytes(bytes([pattern]) * 100)
 
 
-def make(share: Path, *, size: str = "4M", disks: int = 2) -> Stored:
-    """A machine with NVRAM and TPM state, whose disks are full of 1."""
+def make(
+    share: Path, *, size: str = "4M", disks: int = 2, name: str = 'a"; $(reboot)\n&amp;', guest: str = "",
+    whole: bool = True,
+) -> Stored:  # fmt: skip
+    """A machine whose disks are full of 1, or hold a guest; with NVRAM and TPM state where it is to be whole."""
     uuid = str(uuids.uuid4())
     folder = Folder(str(share), uuid)
     place = folder.generations / "g000001"
-    (place / "tpm" / "tpm2").mkdir(parents=True)
-    (place / "tpm" / "tpm2" / "state").write_bytes(b"sealed")
-    (place / "nvram.fd").write_bytes(b"\1" * 100)
+    place.mkdir(parents=True)
+    if whole:
+        (place / "tpm" / "tpm2").mkdir(parents=True)
+        (place / "tpm" / "tpm2" / "state").write_bytes(b"sealed")
+        (place / "nvram.fd").write_bytes(b"\1" * 100)
     files = []
     for number in range(disks):
-        name = manifest.DISK_FILE.format(number)
-        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(place / name), size], check=True)
-        write(place / name, 1)
-        files.append(DiskFile(f"vd{'abc'[number]}", name, 4 << 20))
+        file = place / manifest.DISK_FILE.format(number)
+        if guest:
+            machines.make_disk(file, guest)
+        else:
+            subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(file), size], check=True)
+            write(file, 1)
+        files.append(DiskFile(f"vd{'abc'[number]}", file.name, 4 << 20))
     more = "".join(
         f"<disk type='file'><driver name='qemu' type='qcow2'/><source file='/images/{d.target}'/>"
         f"<target dev='{d.target}'/></disk>"
         for d in files[1:]
     )
+    tpm = "<tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm>" if whole else ""
     description = machines.xml(
-        'a"; $(reboot)\n&amp;', Path("/images/vda"), uuid=uuid, mac=MAC,
-        devices=more + "<tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm>",
-        os=FIRMWARE,
-    )  # fmt: skip
+        name, Path("/images/vda"), uuid=uuid, mac=MAC, devices=more + tpm, os=FIRMWARE if whole else ""
+    )
     (place / "domain.xml").write_text(description)
     publish.seal(folder, place)
     record = Manifest(
-        uuid, "x", "adopt-1", "", "", CREATED, (MAC,), tuple(files), "nvram.fd", True,
+        uuid, "x", "", "", "", CREATED, (MAC,), tuple(files), "nvram.fd" if whole else "", whole,
         manifest.fingerprint(place),
     )  # fmt: skip
     layout.write_whole(place / "manifest.json", record.to_json())
