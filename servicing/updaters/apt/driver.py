@@ -77,9 +77,14 @@ class AptUpdater:
             why = "the guest restarted meanwhile" if state.restarted else "its process is gone"
             return Installed(False, f"the installation came to no end: {why}", log=state.note)
         try:
-            return verdict.installed(self._result(guest, op, state.size))
+            parts = self._result(guest, op, state.size)
+            result = verdict.installed(parts)
         except Unreadable as reason:
             return Installed(False, f"what the installation reported can't be read: {reason}", log=state.note)
+        if result is None:
+            self._forget(guest, op)  # nothing was done, so it may be begun again
+            raise TryLater(verdict.BUSY)
+        return result
 
     def restart(self, guest: GuestChannel) -> None:
         if self.is_installing(guest):

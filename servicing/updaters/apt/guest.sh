@@ -85,9 +85,20 @@ lock_holders() {
 }
 
 apt_get() {
-  apt-get -q -o APT::Color=0 -o Dpkg::Progress-Fancy=0 -o Dpkg::Use-Pty=0 -o APT::Output-Version=0 \
+  apt-get -q -o APT::Color=0 -o Dpkg::Progress-Fancy=0 -o Dpkg::Use-Pty=0 \
     -o Acquire::Retries=2 -o Acquire::http::Timeout=30 -o Acquire::https::Timeout=30 \
     -o Acquire::ftp::Timeout=30 -o DPkg::Lock::Timeout=300 "$@" </dev/null
+}
+
+# What would be installed, into a file; `way` is how. dist-upgrade keeps back less than upgrade does (a
+# recommended package that no source has is enough for upgrade to keep a kernel back), so it is taken wherever
+# it removes nothing. Neither ever removes: what can't be installed without that is kept back, and told.
+plan() {
+  way=dist-upgrade
+  apt_get -s -o Debug::NoLocking=1 --no-remove dist-upgrade >"$1" 2>&1 && return
+  way='--with-new-pkgs upgrade'
+  # shellcheck disable=SC2086
+  apt_get -s -o Debug::NoLocking=1 --no-remove $way >"$1" 2>&1
 }
 
 # Status, name and version of every package that is installed or was left unfinished, into a file.
@@ -178,8 +189,8 @@ scan() {
     -o Acquire::AllowReleaseInfoChange::Version=true update >>"$dir/log" 2>&1
   say update $? >>"$dir/meta"
   say stamp "$(stamp)" >>"$dir/meta"
-  apt_get -s -o Debug::NoLocking=1 --with-new-pkgs upgrade >"$dir/upgrade" 2>&1
-  say upgrade $? >>"$dir/meta"
+  plan "$dir/plan"
+  say plan $? >>"$dir/meta"
   apt-cache policy >"$dir/sources" 2>>"$dir/log"
   say sources $? >>"$dir/meta"
   packages "$dir/packages" 2>>"$dir/log"
@@ -187,7 +198,7 @@ scan() {
   cut -f2 "$dir/packages" | xargs -r apt-cache policy >"$dir/policy" 2>>"$dir/log"
   say policy $? >>"$dir/meta"
   kernels >>"$dir/meta"
-  for name in upgrade sources packages policy; do part "$name" "$dir/$name"; done
+  for name in plan sources packages policy; do part "$name" "$dir/$name"; done
 }
 
 install() {
@@ -201,11 +212,12 @@ install() {
     dpkg --force-confdef --force-confold --configure -a >>"$dir/log" 2>&1 </dev/null
     say configure $? >>"$dir/meta"
   fi
-  apt_get -s -o Debug::NoLocking=1 --with-new-pkgs upgrade >"$dir/plan" 2>&1
+  plan "$dir/plan"
   say plan $? >>"$dir/meta"
   mkdir -p "$ARCHIVES/partial"
+  # shellcheck disable=SC2086
   apt_get -y -o Dir::Cache::Archives="$ARCHIVES/" -o Dpkg::Options::=--force-confdef \
-    -o Dpkg::Options::=--force-confold --with-new-pkgs upgrade >>"$dir/log" 2>&1
+    -o Dpkg::Options::=--force-confold --no-remove $way >>"$dir/log" 2>&1
   say upgrade $? >>"$dir/meta"
   rm -rf "$ARCHIVES"
   dpkg --audit >"$dir/audit" 2>&1

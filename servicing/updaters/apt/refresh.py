@@ -9,13 +9,13 @@ FOR_GOOD = re.compile(
     r"is expired \(invalid since|signatures? (?:were|was|couldn't)|NO_PUBKEY|(?:EXPKEY|REVKEY|BAD|EXP)SIG"
     r"|KEYEXPIRED|is not signed|no longer signed|not signed by|GPG error|OpenPGP|Sub-process \S+ returned"
     r"|changed its '(?:Codename|Origin|Label)'|[Cc]ertificate|Malformed|is not known on line|Conflicting values"
-    r"|The list of sources could not be read|\b40[13] |No sandbox user|doesn't support architecture"
+    r"|The list of sources could not be read|\b40[13] |No space left|No sandbox user|doesn't support architecture"
     r"|doesn't have the component|does not have the component|method driver .* could not be found"
 )
 MAY_PASS = re.compile(
     r"resolv|[Cc]ould not connect|[Cc]onnection|[Uu]nable to connect|[Cc]annot initiate|[Tt]imed? ?out|unreachable"
     r"|No route to host|\b(?:408|429|5\d\d) |Hash Sum mismatch|unexpected size|[Mm]irror sync|Undetermined Error"
-    r"|is not valid yet|Could not get lock|Unable to lock|No space left|Bad header|[Cc]losed|handshake"
+    r"|is not valid yet|Could not get lock|Unable to lock|Bad header|[Cc]losed|handshake"
 )
 GONE = re.compile(r"does not have a Release file|\b404 |File not found|No such file")
 # Warnings that leave old lists in place while apt-get (before 2.1.10, which knows no Error-Mode) ends with 0.

@@ -9,6 +9,7 @@ from servicing.updaters.apt.parsing import InstalledPackage, Known, Planned, Sou
 from servicing.updaters.base import Health, Held, Installed, Package, Pending, Readiness, Scan
 
 Answer = dict[str, list[str]]
+BUSY = "another installer has been at work in the guest for ten minutes"
 LEFT_UNFINISHED = "left unfinished by dpkg"
 
 
@@ -72,13 +73,13 @@ def scan(parts: dict[str, bytes]) -> Found:
     try:
         meta = _meta(parts)
         if "busy" in meta:
-            raise TryLater("another installer has been at work in the guest for ten minutes")
+            raise TryLater(BUSY)
         log = _text(parts, "log")
         if fault := refresh.fault_of(_code(meta, "update"), log):
             raise fault
-        for step in ("upgrade", "sources", "packages", "policy"):
+        for step in ("plan", "sources", "packages", "policy"):
             if _code(meta, step) != 0:
-                words = _last_words(_text(parts, step) if step == "upgrade" else log)
+                words = _last_words(_text(parts, step) if step == "plan" else log)
                 raise GiveUp(f"apt can't say what is pending in this guest ({step} failed): {words}")
         if "too-big" in meta:
             raise GiveUp(f"the guest's list is too big to be one: {meta['too-big']}")
@@ -92,8 +93,8 @@ def _scan(parts: dict[str, bytes], meta: Answer) -> Scan:
     packages = parsing.read_packages(_part(parts, "packages"), architecture)
     known = parsing.read_policy(_part(parts, "policy"), parsing.read_sources(_part(parts, "sources")))
     known = {parsing.native(name, architecture): entry for name, entry in known.items()}
-    plan = {p.name: p for p in parsing.read_plan(_part(parts, "upgrade"))}
-    deferred = parsing.read_deferred(_part(parts, "upgrade"))
+    plan = {p.name: p for p in parsing.read_plan(_part(parts, "plan"))}
+    deferred = parsing.read_deferred(_part(parts, "plan"))
     if missing := [p.name for p in packages if p.name not in known]:
         raise Unreadable(f"apt-cache says nothing of {len(missing)} installed packages, among them {missing[0]}")
 
@@ -147,12 +148,13 @@ def _origin(sources: tuple[Source, ...]) -> str:
     return ", ".join(dict.fromkeys(str(s) for s in sources))[:200]
 
 
-def installed(parts: dict[str, bytes]) -> Installed:
-    """Whether an installation did what it had planned. Exit status 0 alone is no proof."""
+def installed(parts: dict[str, bytes]) -> Installed | None:
+    """Whether an installation did what it had planned. Exit status 0 alone is no proof. None where it wasn't
+    begun because of another installer."""
     meta = _meta(parts)
     log = _text(parts, "log")
     if "busy" in meta:
-        return Installed(False, "another installer has been at work in the guest for ten minutes", log)
+        return None
     architecture = _first(meta, "architecture")
     for step in ("plan", "packages", "audit"):
         if _code(meta, step) != 0:

@@ -4,11 +4,15 @@ No root is needed and nothing of the host's apt is touched. What the driver puts
 the shell the test chooses; only the places that guest.sh names at its top are moved under the folder.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import shlex
+import struct
 import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +31,7 @@ MOVED = {
     "SYSTEMD": "/run/systemd/system",
     "REBOOT_REQUIRED": "/run/reboot-required",
 }
+STAND_INS = ("shutdown", "reboot", "systemctl", "systemd-run")  # never this machine's own
 
 
 @dataclass
@@ -45,6 +50,9 @@ class LocalChannel:
         if self.broken:
             raise TryLater("the connection broke")
         self.runs.append(argv)
+        if argv[-1] == "restart" and self.at(argv[1]).exists():  # this machine's own must be out of reach
+            own = f"PATH={self.root}/bin\n" in self.at(argv[1]).read_text()
+            assert own or all((self.root / "bin" / name).exists() for name in STAND_INS)
         argv = [str(self.at(a)) if a.startswith(("/run/ovmst", "/var/lib/ovmst")) else a for a in argv]
         if argv[0] == "/bin/sh":
             argv = [*shlex.split(self.shell), *argv[1:]]
@@ -85,6 +93,20 @@ class LocalChannel:
         return "".join(lines)
 
 
+class OnlyOwnPrograms(LocalChannel):
+    """A guest whose PATH holds its own programs and what every Debian has: nothing else of this machine."""
+
+    ESSENTIAL = "env printf tr sed cut cat mkdir stat awk xargs rm head grep setsid sh sleep"
+
+    def moved(self, script: str) -> str:
+        for name in self.ESSENTIAL.split():
+            link = self.root / "bin" / name
+            if not link.exists():
+                link.symlink_to(f"/usr/bin/{name}")
+        lines = super().moved(script).splitlines(keepends=True)
+        return "".join(f"PATH={self.root}/bin\n" if line.startswith("PATH=") else line for line in lines)
+
+
 @dataclass
 class PrivateApt:
     """The folder: a dpkg record, one repository in a file: source, programs that stand before the machine's."""
@@ -110,12 +132,14 @@ class PrivateApt:
         (self.root / "apt.conf").write_text(
             f'Dir "{self.root}/"; Dir::State::status "{self.root}/var/lib/dpkg/status";\n'
             f'Dir::Bin::dpkg "{self.root}/bin/dpkg"; Dir::Bin::methods "/usr/lib/apt/methods";\n'
-            'APT::Sandbox::User ""; APT::Install-Recommends "false"; Acquire::Languages "none";\n'
+            'APT::Sandbox::User ""; Acquire::Languages "none";\n'
             'APT::Machine-ID "912e43bd1c1d4ba481f9f8ccab25f9ee";\n'
         )
         for name in ("apt-get", "apt-cache", "apt-mark"):
             self.program(name, f'APT_CONFIG={self.root}/apt.conf exec /usr/bin/{name} "$@"')
         self.program("id", 'if [ "$*" = -u ]; then echo 0; else echo root; fi')  # nothing here needs it
+        for name in STAND_INS:
+            self.program(name, f'echo "{name} $*" >>{self.root}/asked')
         self.kernel("6.1.0-1-cloud-amd64")
 
     @property
@@ -198,12 +222,37 @@ class PrivateApt:
         self.install(self.build(name, "1"))
         self.publish(self.build(name, "2", **fields))
 
+    def asked(self, what: str) -> list[str]:
+        """How the stand-ins for the machine's own commands were called: the lines with these words."""
+        log = self.root / "asked"
+        return [line for line in log.read_text().splitlines() if what in line] if log.exists() else []
+
+    def with_systemd(self) -> None:
+        """As if systemd ran: a unit is a process of its own, and nothing has failed."""
+        (self.root / "run/systemd/system").mkdir(parents=True)
+        self.program(
+            "systemd-run",
+            f'echo "systemd-run $*" >>{self.root}/asked\n'
+            'while [ "$1" != /bin/sh ]; do shift; done\nsetsid "$@" >/dev/null 2>&1 </dev/null &',
+        )
+
     def installed(self, name: str) -> str:
         done = subprocess.run(
             [str(self.root / "bin/dpkg-query"), "-W", "-f", "${Version} ${db:Status-Abbrev}", name],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         return done.stdout.strip()
+
+
+@contextlib.contextmanager
+def locked(apt: PrivateApt) -> Iterator[None]:
+    """dpkg's lock, held by a process that isn't ours to stop."""
+    file = os.open(apt.root / "var/lib/dpkg/lock-frontend", os.O_RDWR | os.O_CREAT, 0o640)
+    fcntl.fcntl(file, fcntl.F_SETLK, struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+    try:
+        yield
+    finally:
+        os.close(file)
 
 
 def scanned(guest: LocalChannel, op: str = "op-scan") -> Scan:

@@ -1,9 +1,7 @@
 """Installing, and what surrounds it, with real apt and dpkg on a root folder of their own."""
 
-import fcntl
 import os
 import signal
-import struct
 import time
 from pathlib import Path
 
@@ -12,7 +10,14 @@ import pytest
 from ovmst_site.faults import GiveUp, NeedsAttention, TryLater
 from servicing.updaters.apt.driver import SCRIPT_PATH, AptUpdater
 from servicing.updaters.base import Installed, Package, Running, Verdict
-from tests.servicing.updaters.private_apt import LocalChannel, PrivateApt, installed, scanned
+from tests.servicing.updaters.private_apt import (
+    LocalChannel,
+    OnlyOwnPrograms,
+    PrivateApt,
+    installed,
+    locked,
+    scanned,
+)
 
 UPDATER = AptUpdater()
 BLOCKS = "touch {root}/blocks; while [ ! -e {root}/go ]; do sleep 0.1; done"
@@ -335,46 +340,6 @@ def test_the_script_is_put_once_and_again_when_it_is_gone(apt):
     assert len(channel.runs) == runs + 1
     channel.at(SCRIPT_PATH).unlink()
     assert UPDATER.is_installing(channel) is False
-
-
-class OnlyOwnPrograms(LocalChannel):
-    """A guest whose PATH holds its own programs and what every Debian has, but not the host's apt."""
-
-    def moved(self, script: str) -> str:
-        for name in (
-            "env",
-            "printf",
-            "tr",
-            "sed",
-            "cut",
-            "cat",
-            "mkdir",
-            "stat",
-            "awk",
-            "xargs",
-            "rm",
-            "head",
-            "grep",
-        ):
-            link = self.root / "bin" / name
-            if not link.exists():
-                link.symlink_to(f"/usr/bin/{name}")
-        lines = super().moved(script).splitlines(keepends=True)
-        return "".join(f"PATH={self.root}/bin\n" if line.startswith("PATH=") else line for line in lines)
-
-
-class locked:
-    """dpkg's lock, held by a process that isn't ours to stop."""
-
-    def __init__(self, apt: PrivateApt) -> None:
-        self.path = apt.root / "var/lib/dpkg/lock-frontend"
-
-    def __enter__(self) -> None:
-        self.file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o640)
-        fcntl.fcntl(self.file, fcntl.F_SETLK, struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self.file)
 
 
 def forget_the_beginning(apt: PrivateApt, op: str = "op-install") -> None:

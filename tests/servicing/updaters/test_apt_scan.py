@@ -10,7 +10,7 @@ import pytest
 from ovmst_site.faults import GiveUp, TryLater
 from servicing.updaters.apt.driver import AptUpdater
 from servicing.updaters.base import Held, Package, Pending, Running, Verdict
-from tests.servicing.updaters.private_apt import PrivateApt, scanned
+from tests.servicing.updaters.private_apt import PrivateApt, installed, scanned
 
 
 def only(pending: tuple[Pending, ...]) -> Pending:
@@ -119,6 +119,22 @@ def test_an_update_that_would_remove_something_is_kept_back_and_missing(apt):
     scan = scanned(apt.channel)
     assert only(scan.pending).held is Held.KEPT_BACK
     assert scan.verdict is Verdict.MISSING
+
+
+def test_an_update_that_recommends_what_nobody_offers_is_not_kept_back(apt):
+    apt.install(apt.build("kernel", "1"))
+    apt.publish(apt.build("kernel", "2", Depends="image-2"), apt.build("image-2", "1", Recommends="nowhere"))
+    assert [(p.name, p.held) for p in scanned(apt.channel).pending] == [("image-2", Held.NO), ("kernel", Held.NO)]
+    assert installed(apt.channel).ok
+    assert apt.installed("kernel") == "2 ii"
+
+
+def test_one_update_that_is_kept_back_keeps_no_other_and_nothing_is_removed(apt):
+    apt.install(apt.build("toy", "1"), apt.build("other", "1"), apt.build("fine", "1"))
+    apt.publish(apt.build("toy", "2", Conflicts="other"), apt.build("other", "1"), apt.build("fine", "2"))
+    assert [(p.name, p.held) for p in scanned(apt.channel).pending] == [("fine", Held.NO), ("toy", Held.KEPT_BACK)]
+    assert installed(apt.channel).note == "1 upgraded, 0 new"
+    assert (apt.installed("toy"), apt.installed("other"), apt.installed("fine")) == ("1 ii", "1 ii", "2 ii")
 
 
 def test_what_an_earlier_installation_left_unfinished_is_missing(apt):
