@@ -21,7 +21,7 @@ from .kernel import boot_files
 from .keys import another_host_key, keys
 from .repositories import VARIANTS, repository
 
-READY = {"tiny": 60, "systemd": 120, "uefi": 240}  # seconds; many times what an idle machine needs
+READY = {"tiny": 120, "systemd": 300, "uefi": 600}  # seconds; many times what an idle machine needs
 
 
 @dataclass

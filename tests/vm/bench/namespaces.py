@@ -50,13 +50,15 @@ def _try_lock(number: int) -> IO[str] | None:
 
 def clean_up(number: int) -> None:
     """End all processes of this number's namespaces and delete them. Only with its lock held."""
-    for name in (f"{namespace(number)}-prod", namespace(number)):
-        if name in names():
-            end_processes(name)
-            run(["ip", "netns", "delete", name], timeout=30)
+    spaces = names() & {f"{namespace(number)}-prod", namespace(number)}
+    for name in spaces:
+        end_processes(name)
+    # Before its namespace: with that, the kernel removes it some time later, and a new one finds it there.
     link = namespace(number)
     if Path(f"/sys/class/net/{link}").exists():
         run(["ip", "link", "delete", link], timeout=30)
+    for name in spaces:
+        run(["ip", "netns", "delete", name], timeout=30)
 
 
 def names() -> set[str]:
