@@ -31,6 +31,7 @@ from inventory.platforms.base import (
     ServerConfig,
 )
 from inventory.platforms.libvirt import (
+    backing,
     checks,
     domain_xml,
     filework,
@@ -356,8 +357,8 @@ class LibvirtPlatform:
                 raise GiveUp(f"{each}: two with one UUID can't be on one host")
 
     def _must_not_be_needed(self, wip: Path) -> None:
-        library.forget_scans()
-        outside = [found for share in self.config.shares for found in library.backed_on_below(wip, share)]
+        backing.forget()
+        outside = backing.on_parts_of(wip, self.config.shares)
         if outside:
             raise NeedsAttention(f"the servicing isn't removed, an image needs it: {'; '.join(outside)}")
 

@@ -51,6 +51,8 @@ def work(order: Order) -> None:
         reason = full if is_disk_full(error) else f"{error.strerror}: {error.filename}"
     except (CannotPublish, ImageError, Unreadable, Fault) as error:
         reason = str(error)
+    except Exception as error:  # noqa: BLE001  (nobody else hears of it: a word must be left)
+        reason = f"an error in this tool: {error!r}"
     else:
         records.end_work(folder, Work(order.op, PUBLISHING, "done", name))
         return

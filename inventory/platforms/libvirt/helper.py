@@ -84,13 +84,17 @@ def info(conn: Any) -> dict[str, Any]:
 def look(conn: Any, uuid: str, under: str) -> list[dict[str, Any]]:
     """Every domain with this UUID, and every one that has a file below `under` open or in its description."""
     found = []
+    real = os.path.realpath(under)
     for domain in conn.listAllDomains():
         try:
             active = bool(domain.isActive())
             xml = domain.XMLDesc(0)
             by_uuid = domain.UUIDString() == uuid
             files = [f for d in ET.fromstring(xml).iterfind("devices/disk") for f in _files(d)]  # noqa: S314
-            by_disk = any(os.path.normpath(f).startswith(under + "/") for f in files)
+            by_disk = any(
+                os.path.normpath(f).startswith(under + "/") or os.path.realpath(f).startswith(real + "/")
+                for f in files
+            )
             if by_uuid or by_disk:
                 found.append(
                     {"uuid": domain.UUIDString(), "name": domain.name(), "active": active, "xml": xml,
@@ -109,6 +113,27 @@ def users_of(conn: Any, file: str) -> list[str]:
     return [
         d.name() for d in conn.listAllDomains()
         if file in [f for e in ET.fromstring(d.XMLDesc(0)).iterfind("devices/disk") for f in _files(e)]  # noqa: S314
+    ]  # fmt: skip
+
+
+def backings(conn: Any) -> dict[str, str]:
+    """What images back on, of the volumes in this host's pools, as libvirt knows it."""
+    found = {}
+    for pool in conn.listAllStoragePools(libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE):
+        for volume in pool.listAllVolumes():
+            with contextlib.suppress(libvirt.libvirtError):  # it was deleted while we looked
+                path = ET.fromstring(volume.XMLDesc()).findtext("backingStore/path")  # noqa: S314
+                if path:
+                    found[volume.path()] = path
+    return found
+
+
+def disks_of_stopped(conn: Any) -> list[str]:
+    """The files of the shut-off domains, whose backing files no description names."""
+    flags = libvirt.VIR_CONNECT_LIST_DOMAINS_INACTIVE
+    return [
+        f for d in conn.listAllDomains(flags)
+        for e in ET.fromstring(d.XMLDesc(0)).iterfind("devices/disk") for f in _files(e)  # noqa: S314
     ]  # fmt: skip
 
 
@@ -222,8 +247,8 @@ def firmware_runs(conn: Any, accelerator: str, seconds: float) -> bool:
 METHODS: dict[str, Callable[..., Any]] = {
     method.__name__: method
     for method in (
-        info, look, users_of, stopped, describe, network, create, resume, destroy, shut_down, agent, leases,
-        define, undefine, firmware_runs,
+        info, look, users_of, backings, disks_of_stopped, stopped, describe, network, create, resume, destroy,
+        shut_down, agent, leases, define, undefine, firmware_runs,
     )
 }  # fmt: skip
 

@@ -72,6 +72,7 @@ class _Life(threading.Thread):
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "inventory.platforms.libvirt.helper", uri, str(os.getpid())],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=TOP,
+                start_new_session=True,  # an interrupt from the keyboard is its parent's business
             )  # fmt: skip
         finally:
             self.started.set()

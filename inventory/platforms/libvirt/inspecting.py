@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 
 from inventory.platforms.base import Facts, HostRef, Obstacle, ObstacleKind
-from inventory.platforms.libvirt import images, layout, library, manifest, reach, records, sights
+from inventory.platforms.libvirt import backing, images, layout, manifest, reach, records, sights
 from inventory.platforms.libvirt.hosts import Host
 from inventory.platforms.libvirt.layout import Folder, Unreadable
 from inventory.platforms.libvirt.library import Stored, read_stored
@@ -38,7 +38,7 @@ def inspect(
         reasons += _space(stored, fraction)
     reasons += [
         f"an image outside of this machine needs its disk: {found}"
-        for found in library.backed_on_from_outside(folder, shares)
+        for found in backing.on_parts_of(folder.path, shares, hosts)
     ]
     obstacles = [_refused(reason) for reason in reasons]
     handed_out = _handed_out(folder)

@@ -1,20 +1,16 @@
 """What the library says about a machine, and what its shares hold."""
 
 import os
-import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from inventory.platforms.base import Damaged, FoundMachine
-from inventory.platforms.libvirt import domain_xml, layout, manifest, qcow2
+from inventory.platforms.libvirt import domain_xml, layout, manifest
 from inventory.platforms.libvirt.domain_xml import BadDescription, Description
 from inventory.platforms.libvirt.layout import MACHINE_KEY, Folder, Unreadable
 from inventory.platforms.libvirt.manifest import Manifest
 from ovmst_site.faults import NeedsAttention
-
-SCAN_IS_FRESH = 60.0  # seconds for which a share's list of backing files is believed
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,61 +104,3 @@ def _found(stored: Stored, share: str) -> FoundMachine:
         disk_bytes=size,
         generation=stored.generation,
     )
-
-
-# --- Who backs on whom ----------------------------------------------------------------------------------
-
-_scans: dict[str, tuple[float, dict[str, str]]] = {}
-_scan_lock = threading.Lock()
-
-
-def backed_on_from_outside(folder: Folder, shares: tuple[str, ...]) -> list[str]:
-    """Images in the shares, outside this machine's directory, that back on a file inside it."""
-    return [found for share in shares for found in backed_on_below(folder.path, share)]
-
-
-def backed_on_below(place: Path, share: str) -> list[str]:
-    """Images in a share, outside a directory, that back on a file inside it."""
-    inside = os.path.realpath(place) + "/"
-    return [
-        f"{image} backs on {backing}"
-        for image, backing in _backings(share).items()
-        if backing.startswith(inside) and not os.path.realpath(image).startswith(inside)
-    ]
-
-
-def _backings(share: str) -> dict[str, str]:
-    """Every image of a share that backs on something, with the resolved path of what it backs on."""
-    with _scan_lock:
-        at, known = _scans.get(share, (0.0, {}))
-        if at and time.monotonic() - at < SCAN_IS_FRESH:
-            return known
-        known = dict(_scan(Path(share)))
-        _scans[share] = (time.monotonic(), known)
-        return known
-
-
-def forget_scans() -> None:
-    """Read the shares anew at the next question."""
-    with _scan_lock:
-        _scans.clear()
-
-
-def _scan(top: Path) -> Iterator[tuple[str, str]]:
-    for folder, _folders, files in os.walk(top):
-        for name in files:
-            path = Path(folder, name)
-            try:
-                backing = qcow2.read_header(path).backing
-            except (qcow2.BadImage, OSError):
-                continue
-            if not backing:
-                continue
-            plain = backing.removeprefix("file:")
-            if plain.startswith("json:"):
-                # Which file it means can't be told for sure; every path in it counts.
-                for part in plain.split('"'):
-                    if "/" in part:
-                        yield str(path), os.path.realpath(os.path.join(folder, part))
-                continue
-            yield str(path), os.path.realpath(os.path.join(folder, plain))

@@ -205,7 +205,7 @@ def adopt(platform: LibvirtPlatform, plan: AdoptPlan) -> str:
 def _copy_in(aside: Path, plan: AdoptPlan, folder: Folder) -> None:
     """The whole machine, complete and synced, under a name that nobody looks at."""
     place = aside / "generations" / FIRST
-    place.mkdir(mode=0o755, parents=True)
+    place.mkdir(parents=True)
     disks = []
     for number, disk in enumerate(plan.disks):
         file = place / DISK_FILE.format(number)
@@ -231,8 +231,8 @@ def _copy_in(aside: Path, plan: AdoptPlan, folder: Folder) -> None:
     layout.write_whole(place / "manifest.json", record.to_json(), mode=0o444)
     os.symlink(f"generations/{FIRST}", aside / "current")
     for path in (place, place.parent, aside):
+        path.chmod(0o755)  # the emulator's user must get to the images, whatever this process's mask is
         layout.sync_directory(path)
-    aside.chmod(0o755)
 
 
 def _forget_on_host(platform: LibvirtPlatform, plan: AdoptPlan, folder: Folder) -> None:
@@ -305,7 +305,8 @@ def hand_out(platform: LibvirtPlatform, plan: HandOutPlan) -> str:
             if fresh.obstacles or fresh != plan:
                 raise GiveUp("; ".join(fresh.obstacles) or "the machine changed since the plan was made")
             place = Path(plan.directory)
-            place.mkdir(mode=0o711)
+            place.mkdir()
+            place.chmod(0o711)
             files: dict[str, str] = {}
             for disk in stored.manifest.disks:
                 files[disk.target] = str(place / disk.file)

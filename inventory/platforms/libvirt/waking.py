@@ -36,7 +36,8 @@ def prepare(stored: Stored, marker: Marker, host: str, op: str) -> None:
     for stray in folder.hidden(".new-"):
         shutil.rmtree(stray)  # copies of ours that never got their name
     new = folder.generations / f".new-{secrets.token_hex(6)}"
-    new.mkdir(mode=0o755)
+    new.mkdir()
+    new.chmod(0o755)  # the emulator's user must get to the overlays, whatever this process's mask is
     layout.copy_file(stored.place / "domain.xml", new / "domain.xml")
     if stored.manifest.nvram:
         layout.copy_file(stored.place / stored.manifest.nvram, new / stored.manifest.nvram)
@@ -128,16 +129,16 @@ def plan_of(stored: Stored, wip: Path, servicing: Servicing, ref: HostRef, accel
 def start(stored: Stored, wip: Path, servicing: Servicing, ref: HostRef, host: Host, plan: Plan) -> None:
     """Create it paused, read it back, let it run; or end it and raise GiveUp."""
     description = stored.description
-    if plan.disks and description.adapters:
+    if description.adapters:
         check_network(host, ref, plan.network)
-    if stored.manifest.tpm:
-        tpm.put(ref, description.uuid, wip / "tpm", servicing.owner)
     # The trace of this start in the domain's log begins here: written down before the start.
     offset = evidence.log_size(ref.options.get("log_directory", ""), plan.name)
     servicing = servicing.but(
         started_by=plan.op, log_offset=offset, tpm_host=ref.external_id if stored.manifest.tpm else ""
     )
     servicing.save(wip)
+    if stored.manifest.tpm:
+        tpm.put(ref, description.uuid, wip / "tpm", servicing.owner)
     host.watch()
     try:
         host.call("create", deadline=CREATE, xml=servicing_xml.build(description, plan))

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from inventory.platforms.base import MachineRef, Marker, Observed, Origin, ServerConfig
-from inventory.platforms.libvirt import library, library_moves
+from inventory.platforms.libvirt import backing, library_moves
 from inventory.platforms.libvirt.driver import LibvirtPlatform
 from inventory.platforms.libvirt.layout import Folder
 from tests.inventory.platforms.libvirt import machines
@@ -65,7 +65,7 @@ def other_host(both_hosts: tuple[TestHost, TestHost]) -> Iterator[TestHost]:
 def share(ground: Path) -> Path:
     path = ground / f"share-{next(_number)}"
     path.mkdir(mode=0o755)
-    library.forget_scans()
+    backing.forget()
     return path
 
 
@@ -74,7 +74,7 @@ def limited_share(ground: Path) -> Iterator[Path]:
     """A share on a file system of 200 MiB."""
     path = ground / "limited" / f"share-{next(_number)}"
     path.mkdir(mode=0o755)
-    library.forget_scans()
+    backing.forget()
     yield path
     shutil.rmtree(path)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inventory.platforms.base import Marker
-from inventory.platforms.libvirt import layout, library, manifest, publish, records, waking
+from inventory.platforms.libvirt import backing, layout, library, manifest, publish, records, waking
 from inventory.platforms.libvirt.layout import Folder
 from inventory.platforms.libvirt.manifest import DiskFile, Manifest
 from inventory.platforms.libvirt.publish import Order
@@ -112,5 +112,5 @@ def make(
     layout.write_whole(place / "manifest.json", record.to_json())
     os.symlink("generations/g000001", folder.path / "current")
     folder.path.chmod(0o755)
-    library.forget_scans()
+    backing.forget()
     return Stored(folder, Marker("here", "t1", str(share), "g000001", {}))

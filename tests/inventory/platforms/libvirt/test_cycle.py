@@ -65,6 +65,18 @@ def test_a_machine_is_woken_written_to_shut_down_and_stored(adopted: Make) -> No
     assert machine.host.domains() == []
 
 
+def test_a_worker_with_a_strict_mask_makes_what_the_emulator_can_read(adopted: Make) -> None:
+    before = os.umask(0o077)
+    try:
+        machine = adopted("obedient")
+        machine.wake()
+        machine.platform.shut_down(machine.ref, force=True)
+        machine.until(lambda seen: seen.power is Power.OFF)
+        assert machine.store().generation == "g000002"
+    finally:
+        os.umask(before)
+
+
 def test_a_rewound_machine_is_as_before_bit_for_bit(adopted: Make) -> None:
     machine = adopted("deaf")
     before = state_of(machine.folder.generations)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from inventory.platforms.libvirt import filework, layout, library, manifest, publish, records
+from inventory.platforms.libvirt import backing, filework, layout, manifest, publish, records
 from inventory.platforms.libvirt.library import read_stored
 from ovmst_site.faults import TryLater
 from tests.inventory.platforms.libvirt import files
@@ -228,7 +228,7 @@ def small_share(ground: Path) -> Iterator[Path]:
     path = ground / f"small-{time.monotonic_ns()}"
     path.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m,mode=755", "tmpfs", str(path)], check=True)
-    library.forget_scans()
+    backing.forget()
     yield path
     subprocess.run(["umount", "-l", str(path)], check=True)
 

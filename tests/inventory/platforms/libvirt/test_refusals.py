@@ -19,7 +19,7 @@ from inventory.platforms.base import (
     Power,
     ServerConfig,
 )
-from inventory.platforms.libvirt import domain_xml, library, servicing_xml, waking
+from inventory.platforms.libvirt import backing, domain_xml, servicing_xml, waking
 from inventory.platforms.libvirt.driver import LibvirtPlatform
 from ovmst_site.faults import GiveUp, NeedsAttention, TryLater
 from tests.inventory.platforms.libvirt import files, machines
@@ -31,7 +31,7 @@ Make = Callable[..., Machine]
 
 
 def refusals(machine: Machine) -> str:
-    library.forget_scans()
+    backing.forget()
     facts = machine.platform.inspect(machine.ref)
     return "\n".join(o.reason for o in facts.obstacles if o.kind is ObstacleKind.REFUSED)
 
@@ -120,6 +120,25 @@ def test_a_disk_that_an_image_outside_backs_on_is_refused(adopted: Make, share: 
          str(share / "clones" / "clone.qcow2")], check=True,
     )  # fmt: skip
     assert "an image outside of this machine needs its disk" in refusals(machine)
+
+
+@pytest.mark.parametrize("seen_by", ["pool", "shut-off domain"])
+def test_a_clone_on_a_host_that_backs_on_the_library_is_found(adopted: Make, seen_by: str) -> None:
+    machine = adopted()
+    folder = machine.host.base / f"clones-{seen_by[:4]}"
+    folder.mkdir()
+    clone = folder / "clone.qcow2"
+    command = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(disk_of(machine)), "-F", "qcow2"]
+    subprocess.run([*command, str(clone)], check=True)
+    if seen_by == "pool":
+        machine.host.virsh("pool-create-as", "clones", "dir", "--target", str(folder))
+    else:
+        machine.host.define(machines.xml("clone", clone))
+    try:
+        assert "clone.qcow2 backs on" in refusals(machine)
+    finally:
+        if seen_by == "pool":
+            machine.host.virsh("pool-destroy", "clones")
 
 
 def test_a_disk_that_backs_on_something_outside_is_refused(adopted: Make, share: Path) -> None:
