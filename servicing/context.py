@@ -104,6 +104,7 @@ class Context:
     poll: float  # seconds between looks
     entered_at: datetime  # when this step was entered
     twins: Callable[[], Sequence[str]]  # names of other resources with the same identity
+    is_stale: Callable[[Marker], bool]  # a marker of ours whose target is over
     can_isolate: Callable[[], bool]  # whether a host of the job has a servicing network
 
     @property

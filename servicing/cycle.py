@@ -74,7 +74,8 @@ FORWARD = (
 )
 
 RETURN = (
-    Step("halt", steps.halt, patience=minutes(30)),
+    # Waits for what is under way over there, a fetch for instance; the power-off itself takes minutes.
+    Step("halt", steps.halt, patience=hours(5)),
     # Our overlay dropped, or our checkpoint restored.
     Step("rewind", steps.rewind, patience=hours(1)),
     Step("reconnect", steps.reconnect, patience=minutes(30)),

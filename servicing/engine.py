@@ -141,6 +141,7 @@ def _context(target: RunTarget, notes: Notebook, holding: Holding, lines: list[L
         poll=_poll(target),
         entered_at=target.entered_at or clock.now(),
         twins=resource.twins,
+        is_stale=holding.is_stale,
         can_isolate=holding.can_isolate,
     )
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from inventory.models import Host
-from inventory.platforms.base import HostRef, OperationId
+from inventory.platforms.base import HostRef, Marker, OperationId
 from servicing import ledger, placement
 from servicing.ledger import Lease
 from servicing.models import Operation, PackageReport, RunTarget
@@ -49,6 +49,12 @@ class Holding:
                 self.target.host, self.target.reserved_mb = host, memory_mb
                 return host.ref()
         return None
+
+    def is_stale(self, marker: Marker) -> bool:
+        """Whether this marker is of this installation, and its target is over."""
+        if marker.installation != self.installation or not marker.target.isdecimal():
+            return False
+        return RunTarget.objects.filter(pk=int(marker.target), state=RunTarget.State.FINISHED).exists()
 
     def can_isolate(self) -> bool:
         return any(host.servicing_network for host in self._hosts())

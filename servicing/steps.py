@@ -29,6 +29,10 @@ def preflight(ctx: Context) -> Outcome:
         return Skip(f"it isn't in its library any more{_where(seen)}")
     if seen.place is Place.UNKNOWN or seen.power is Power.UNKNOWN:
         return Wait(ctx.poll, f"the platform does not say where it is{_where(seen)}")
+    if seen.marker is not None and ctx.is_stale(seen.marker) and seen.place is Place.LIBRARY:
+        # Written by a call that took effect after its target was over; nobody else will take it off.
+        ctx.platform.unmark(ctx.machine, seen.marker)
+        return Wait(0, f"the marker that target {seen.marker.target} left behind is taken off")
     if seen.marker is not None:
         whose = "this" if seen.marker.installation == ctx.marker_template.installation else "another"
         return Skip(

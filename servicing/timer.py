@@ -1,6 +1,7 @@
 """Each worker's own look for due work, at least every second: the broker may be down, messages lost."""
 
 import logging
+import threading
 from typing import Any
 
 from celery import bootsteps
@@ -16,43 +17,49 @@ EVERY = 1.0  # seconds
 
 
 class LookForDueWork(bootsteps.StartStopStep):
-    """Runs on the worker's timer thread; the work itself goes to the worker's pool."""
+    """A thread beside the worker's consumer, so that neither a broker nor a database that hangs stops the
+    other's work; what is found goes to the worker's pool."""
 
-    requires = ("celery.worker.components:Timer", "celery.worker.components:Pool")
+    requires = ("celery.worker.components:Pool",)
 
     def __init__(self, worker: Any, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
-        self._entry: Any = None
-        self._busy = 0
+        self._stop = threading.Event()
+        self._free: threading.Semaphore | None = None
+        self._thread: threading.Thread | None = None
 
     def start(self, worker: Any) -> None:
         if worker.pool_cls.__module__ != "celery.concurrency.thread":
             raise ImproperlyConfigured("Start workers with --pool threads: steps wait for others, not for a CPU.")
-        self._entry = worker.timer.call_repeatedly(EVERY, self._look, (worker,))
+        self._stop.clear()
+        self._free = threading.Semaphore(worker.concurrency)
+        self._thread = threading.Thread(target=self._look_until_stopped, args=(worker,), daemon=True)
+        self._thread.start()
 
     def stop(self, worker: Any) -> None:
-        if self._entry is not None:
-            self._entry.cancel()
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout=10)
 
-    def _look(self, worker: Any) -> None:
-        try:
-            due = ledger.next_due(settings.CELERY_TASK_DEFAULT_QUEUE, clock.now())
-        except DatabaseError as error:
-            log.warning("The database doesn't answer (%s); looking again in a second.", type(error).__name__)
-            return
-        finally:
-            close_old_connections()
-        if due and self._busy < worker.concurrency:
-            self._busy += 1
-            worker.pool.apply_async(self._advance, (settings.CELERY_TASK_DEFAULT_QUEUE,))
+    def _look_until_stopped(self, worker: Any) -> None:
+        queue = settings.CELERY_TASK_DEFAULT_QUEUE
+        while not self._stop.wait(EVERY):
+            try:
+                due = ledger.next_due(queue, clock.now())
+            except DatabaseError as error:
+                log.warning("The database doesn't answer (%s); looking again.", type(error).__name__)
+                continue
+            finally:
+                close_old_connections()
+            if due and self._free is not None and self._free.acquire(blocking=False):
+                worker.pool.apply_async(self._advance, (queue,))
 
     def _advance(self, queue: str) -> None:
         try:
-            engine.advance_due(queue)
+            engine.advance_due(queue, stop=self._stop.is_set)
         except DatabaseError as error:
-            log.warning(
-                "The database went away (%s); leases will run out and be taken again.", type(error).__name__
-            )
+            log.warning("The database went away (%s); leases run out and are taken again.", type(error).__name__)
         finally:
-            self._busy -= 1
             close_old_connections()
+            if self._free is not None:
+                self._free.release()

@@ -86,7 +86,7 @@ class Job(models.Model):
     patience = models.JSONField(
         default=dict,
         blank=True,
-        help_text='Minutes that a step may take, where the cycle\'s own patience doesn\'t fit: {"ready": 5}.',
+        help_text="Minutes that a step may take, where the cycle's own patience doesn't fit: {\"ready\": 5}.",
     )
 
     class Meta:
@@ -123,7 +123,9 @@ def validate_patience(patience: Any) -> None:
         known = step in steps
         if not known or isinstance(minutes, bool) or not isinstance(minutes, int | float) or minutes <= 0:
             raise ValidationError(
-                {"patience": f'Write minutes per step, such as {{"ready": 5}}; steps are {", ".join(sorted(steps))}.'}
+                {
+                    "patience": f'Write minutes per step, such as {{"ready": 5}}; steps are {", ".join(sorted(steps))}.'
+                }
             )
 
 

@@ -460,3 +460,14 @@ def _effects_of_an_untroubled_run(call: str) -> dict[bool, int]:
     # Two rounds, one restart: connect to isolate and to put back.
     often = {"scan": 3, "install": 2, "restart": 1, "connect": 2}
     return {True: often.get(call, 1), False: often.get(call, 1)}
+
+
+def test_our_own_marker_that_a_finished_target_left_is_taken_off(lab: LabSite):
+    from servicing.models import Installation
+
+    lab.machine("m1")
+    first = service(lab)
+    lab.world.outsiders.mark("m1", Installation.current_name(), str(first.pk))
+    again = service(lab)
+    assert again.outcome == Outcome.SUCCEEDED, log_of(again)
+    assert_stored_and_quiet(lab)

@@ -43,8 +43,6 @@ dpkg() { /usr/bin/env dpkg "$@"; }
 
 boot_id() { cat /proc/sys/kernel/random/boot_id; }
 
-uptime_seconds() { cut -d. -f1 /proc/uptime; }
-
 # When the process started, in clock ticks since boot: with its number, this names a process for good.
 # Nothing for one that has ended and wasn't waited for.
 start_of() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | awk '$1 !~ /[ZX]/ { print $20 }'; }
@@ -69,9 +67,9 @@ at_work() {
 
 # Whether the operation was begun so recently in this boot that its process may not have shown up yet.
 just_begun() {
-  boot='' at=''
+  [ ! -e "$STATE/$1/pid" ] || return 1
   read -r boot at kind <"$STATE/$1/begun" || return 1
-  [ "$boot" = "$(boot_id)" ] && [ $(($(uptime_seconds) - at)) -lt 60 ]
+  [ "$boot" = "$(boot_id)" ] && [ $(($(cut -d. -f1 /proc/uptime) - at)) -lt 60 ]
 }
 
 # Who holds dpkg's locks (every frontend takes one for as long as it installs): process numbers, one a line.
@@ -80,8 +78,15 @@ lock_holders() {
   [ -r /proc/locks ] || return 1
   for lock in "$DPKG/lock-frontend" "$DPKG/lock"; do
     inode=$(stat -c %i "$lock" 2>/dev/null) || continue
-    awk -v inode="$inode" '$2 == "POSIX" { n = split($6, at, ":"); if (at[n] == inode) print $5 }' /proc/locks
+    # The device in /proc/locks isn't always the one that stat tells (btrfs), so the file itself decides.
+    for pid in $(awk -v inode="$inode" \
+      '$2 == "POSIX" { n = split($6, at, ":"); if (at[n] == inode) print $5 }' /proc/locks); do
+      for file in "/proc/$pid/fd"/*; do # shellcheck disable=SC3013
+        [ "$file" -ef "$lock" ] && echo "$pid" && break
+      done
+    done
   done
+  return 0
 }
 
 apt_get() {
@@ -131,9 +136,7 @@ quiet() {
     holders=$(lock_holders) || holders=unknown
     # Only while none installs: what installs is waited for, never stopped.
     [ -n "$holders" ] || systemctl stop --no-block unattended-upgrades.service packagekit.service >/dev/null 2>&1
-    if [ ! -e "$STATE/failed-before" ]; then
-      mkdir -p "$STATE" && failed_units >"$STATE/failed-before"
-    fi
+    [ -e "$STATE/failed-before" ] || { mkdir -p "$STATE" && failed_units >"$STATE/failed-before"; }
   elif [ -d "${QUIET%/*}" ]; then
     printf 'APT::Periodic::Enable "0"; // while OVMST updates this machine\n' >"$QUIET" 2>/dev/null
   fi
@@ -178,53 +181,37 @@ finish() {
   echo 'end 0' >>"$dir/parts" && mv "$dir/parts" "$dir/result"
 }
 
+# Do something and note how it ended.
+noted() {
+  name=$1
+  shift
+  "$@"
+  say "$name" $? >>"$dir/meta"
+}
+
 scan() {
-  quiet
-  if ! wait_for_others; then
-    say busy yes >>"$dir/meta"
-    return
-  fi
   # A suite that became old-stable while the machine slept is let pass; another code name is not.
-  apt_get -o APT::Update::Error-Mode=any -o Acquire::AllowReleaseInfoChange::Suite=true \
+  noted update apt_get -o APT::Update::Error-Mode=any -o Acquire::AllowReleaseInfoChange::Suite=true \
     -o Acquire::AllowReleaseInfoChange::Version=true update >>"$dir/log" 2>&1
-  say update $? >>"$dir/meta"
   say stamp "$(stamp)" >>"$dir/meta"
-  plan "$dir/plan"
-  say plan $? >>"$dir/meta"
-  apt-cache policy >"$dir/sources" 2>>"$dir/log"
-  say sources $? >>"$dir/meta"
-  packages "$dir/packages" 2>>"$dir/log"
-  say packages $? >>"$dir/meta"
-  cut -f2 "$dir/packages" | xargs -r apt-cache policy >"$dir/policy" 2>>"$dir/log"
-  say policy $? >>"$dir/meta"
-  kernels >>"$dir/meta"
+  noted plan plan "$dir/plan"
+  noted sources apt-cache policy >"$dir/sources" 2>>"$dir/log"
+  noted packages packages "$dir/packages" 2>>"$dir/log"
+  cut -f2 "$dir/packages" | noted policy xargs -r apt-cache policy >"$dir/policy" 2>>"$dir/log"
   for name in plan sources packages policy; do part "$name" "$dir/$name"; done
 }
 
 install() {
-  quiet
-  if ! wait_for_others; then
-    say busy yes >>"$dir/meta"
-    return
-  fi
-  if [ -n "$(dpkg --audit 2>&1)" ]; then # a machine that was put away in the middle of an installation
-    echo 'dpkg --configure -a: finishing what an earlier installation left' >>"$dir/log"
-    dpkg --force-confdef --force-confold --configure -a >>"$dir/log" 2>&1 </dev/null
-    say configure $? >>"$dir/meta"
-  fi
-  plan "$dir/plan"
-  say plan $? >>"$dir/meta"
+  # A machine may have been put away in the middle of an installation; else this does nothing.
+  noted configure dpkg --force-confdef --force-confold --configure -a >>"$dir/log" 2>&1 </dev/null
+  noted plan plan "$dir/plan"
   mkdir -p "$ARCHIVES/partial"
   # shellcheck disable=SC2086
-  apt_get -y -o Dir::Cache::Archives="$ARCHIVES/" -o Dpkg::Options::=--force-confdef \
+  noted upgrade apt_get -y -o Dir::Cache::Archives="$ARCHIVES/" -o Dpkg::Options::=--force-confdef \
     -o Dpkg::Options::=--force-confold --no-remove $way >>"$dir/log" 2>&1
-  say upgrade $? >>"$dir/meta"
   rm -rf "$ARCHIVES"
-  dpkg --audit >"$dir/audit" 2>&1
-  say audit $? >>"$dir/meta"
-  packages "$dir/packages" 2>>"$dir/log"
-  say packages $? >>"$dir/meta"
-  kernels >>"$dir/meta"
+  noted audit dpkg --audit >"$dir/audit" 2>&1
+  noted packages packages "$dir/packages" 2>>"$dir/log"
   sync
   for name in plan audit packages; do part "$name" "$dir/$name"; done
 }
@@ -239,7 +226,9 @@ work() {
   say kind "$2" >>"$dir/meta"
   say boot "$(boot_id)" >>"$dir/meta"
   : >"$dir/log" && : >"$dir/parts"
-  "$2"
+  quiet
+  if wait_for_others; then "$2"; else say busy yes >>"$dir/meta"; fi
+  kernels >>"$dir/meta"
   finish
 }
 
@@ -248,25 +237,22 @@ work() {
 begin() {
   dir=$STATE/$1
   mkdir -p "$dir" && chmod 755 "$STATE" && chmod 700 "$dir" || { say error "cannot write to $STATE"; return; }
-  printf '%s %s %s\n' "$(boot_id)" "$(uptime_seconds)" "$2" >"$dir/begin.$$" &&
+  printf '%s %s %s\n' "$(boot_id)" "$(cut -d. -f1 /proc/uptime)" "$2" >"$dir/begin.$$" &&
     cat "$script" >"$dir/guest.sh.$$" && mv "$dir/guest.sh.$$" "$dir/guest.sh" ||
     { say error "cannot write to $STATE"; return; }
   # A link is made by one caller only, however many come at once.
-  if ! ln "$dir/begin.$$" "$dir/begun" 2>/dev/null; then
-    rm -f "$dir/begin.$$"
-    say begun before
-    return
-  fi
+  ln "$dir/begin.$$" "$dir/begun" 2>/dev/null
+  made=$?
   rm -f "$dir/begin.$$"
+  [ "$made" = 0 ] || { say begun before; return; }
   if [ -d "$SYSTEMD" ]; then
     # A unit of its own: an upgrade that restarts the agent or the SSH server we came in by doesn't end it.
     # Shutting down waits for an installation, and nothing but the worker itself is ever signalled.
-    set -- "$1" "$2" --quiet --unit="ovmst-$1" --property=KillMode=process
-    [ "$2" = scan ] || set -- "$@" --property=TimeoutStopSec=1800
-    op=$1 kind=$2
-    shift 2
-    if ! { systemd-run --collect "$@" /bin/sh "$dir/guest.sh" work "$op" "$kind" ||
-      systemd-run "$@" /bin/sh "$dir/guest.sh" work "$op" "$kind"; } >"$dir/start" 2>&1 </dev/null; then
+    patience=10
+    [ "$2" = scan ] || patience=1800
+    set -- --quiet --unit="ovmst-$1" --property=KillMode=process --property=TimeoutStopSec="$patience" \
+      /bin/sh "$dir/guest.sh" work "$1" "$2"
+    if ! { systemd-run --collect "$@" || systemd-run "$@"; } >"$dir/start" 2>&1 </dev/null; then
       rm -f "$dir/begun"
       say error "systemd-run: $(line <"$dir/start")"
       return
@@ -291,10 +277,8 @@ poll() {
   if [ -e "$dir/result" ]; then
     say size "$(($(wc -c <"$dir/result") + 0))"
     say state ended
-  elif [ "$lives" = yes ]; then
-    say state running
-  elif [ "$kind" = install ] && [ -n "$(lock_holders)" ]; then
-    say state running # its shell is gone, its installer goes on
+  elif [ "$lives" = yes ] || { [ "$kind" = install ] && [ -n "$(lock_holders)" ]; }; then
+    say state running # perhaps only its installer, its shell being gone
   else
     say state lost
   fi
@@ -308,9 +292,7 @@ forget() {
 # The places apt would refresh from, and whether they answer. At most four servers are asked.
 sources() {
   mkdir -p "$RUN"
-  if ! apt-get update --print-uris >"$RUN/uris" 2>"$RUN/errors" </dev/null; then
-    say trouble "$(tail -n 1 "$RUN/errors" | line)"
-  fi
+  apt-get update --print-uris >"$RUN/uris" 2>"$RUN/errors" </dev/null || say trouble "$(tail -n 1 "$RUN/errors" | line)"
   sed -n "s/^'\([^']*InRelease\)' .*/\1/p" "$RUN/uris" >"$RUN/releases"
   asked='' count=0
   while read -r uri; do
@@ -332,8 +314,7 @@ sources() {
           download-file "$uri" "$RUN/probe" >"$RUN/errors" 2>&1 </dev/null; then
           answer=reached
         else
-          answer=$(grep '^E:' "$RUN/errors" | head -n 1)
-          [ -n "$answer" ] || answer='no answer in 12 seconds'
+          answer=$(grep -m 1 '^E:' "$RUN/errors" || echo 'no answer in 12 seconds')
         fi
         ;;
       *) answer='' ;;
@@ -344,7 +325,7 @@ sources() {
 }
 
 readiness() {
-  if [ "$(id -u)" != 0 ]; then say error "needs root, and is $(id -un | line)"; fi
+  [ "$(id -u)" = 0 ] || say error "needs root, and is $(id -un | line)"
   for program in apt-get apt-cache dpkg dpkg-query xargs awk; do
     command -v "$program" >/dev/null || say error "the guest has no $program"
   done
@@ -376,10 +357,9 @@ health() {
   awk -F '\t' 'substr($1, 2, 2) !~ /^i ?$/ { print "unfinished\t" $2 }' "$RUN/packages" | head -n 200
   awk -F '\t' '$2 ~ /^linux-image-/ && substr($1, 2, 1) == "i" { print "image\t" $2 " " $3 }' "$RUN/packages"
   kernels
-  for place in / /usr /var /boot; do
-    awk -v place="$place" '$2 == place { options = $4 } END { if (("," options ",") ~ /,ro,/) print "readonly\t" place }' \
-      /proc/mounts
-  done
+  awk '{ options[$2] = "," $4 "," }
+    END { for (place in options) if (place ~ /^\/(var)?$/ && options[place] ~ /,ro,/) print "readonly\t" place }' \
+    /proc/mounts
   if [ -d "$SYSTEMD" ]; then
     failed_units | while read -r unit; do
       grep -qxF -e "$unit" "$STATE/failed-before" 2>/dev/null || say failed "$(printf %s "$unit" | line)"
@@ -389,21 +369,16 @@ health() {
 }
 
 restart() {
-  if [ -d "$SYSTEMD" ]; then
-    set -- systemctl reboot
-  elif command -v shutdown >/dev/null; then
-    set -- shutdown -r now
-  elif command -v reboot >/dev/null; then
-    set -- reboot
-  elif command -v busybox >/dev/null; then
-    set -- busybox reboot
-  else
-    say error 'it has no command to restart with'
+  set -- 'shutdown -r now' reboot 'busybox reboot'
+  [ ! -d "$SYSTEMD" ] || set -- 'systemctl reboot'
+  for command; do
+    command -v "${command%% *}" >/dev/null || continue
+    # A second later, and not ours to wait for: so that this answer still gets out.
+    setsid sh -c "sleep 1; exec $command" >/dev/null 2>&1 </dev/null &
+    say restarting yes
     return
-  fi
-  # A second later, and not ours to wait for: so that this answer still gets out.
-  setsid sh -c 'sleep 1; exec "$@"' sh "$@" >/dev/null 2>&1 </dev/null &
-  say restarting yes
+  done
+  say error 'it has no command to restart with'
 }
 
 tidy() {

@@ -1,6 +1,5 @@
 """What the guest's answers amount to: a scan, an installation's end, health."""
 
-import re
 from dataclasses import dataclass
 
 from ovmst_site.faults import GiveUp, TryLater
@@ -54,8 +53,9 @@ def state(answer: Answer) -> State:
 def readiness(sources: list[str], trouble: list[str], skew: float | None) -> Readiness:
     """`source` is True when all that were asked answer, False when one doesn't, None when none could be asked."""
     asked = [s.partition(" ")[::2] for s in sources]
-    # A server that says 404 was reached: a source without InRelease is an older kind. Its refresh tells more.
-    asked = [(uri, "reached" if re.search(r"\b40[0-9]  ", answer) else answer) for uri, answer in asked]
+    # A server that answers what waiting won't cure was reached (404: a source without InRelease is an older
+    # kind): the refresh says what comes of it.
+    asked = [(u, "reached" if isinstance(refresh.fault_of(1, a), GiveUp) else a) for u, a in asked]
     unreached = [f"{uri}: {answer}" for uri, answer in asked if answer not in ("", "reached")]
     if trouble:
         return Readiness(False, skew, "; ".join(trouble)[:500])

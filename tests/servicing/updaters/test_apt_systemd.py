@@ -34,7 +34,7 @@ def test_an_installation_is_a_unit_of_its_own_that_shutting_down_waits_for(apt):
     assert installed(apt.channel).ok
     scan, install = apt.asked("systemd-run")
     assert "--unit=ovmst-op-scan" in scan
-    assert "TimeoutStopSec" not in scan
+    assert "--property=TimeoutStopSec=10" in scan.split()
     assert {"--collect", "--unit=ovmst-op-install", "--property=KillMode=process"} <= set(install.split())
     assert "--property=TimeoutStopSec=1800" in install
 
