@@ -1,6 +1,5 @@
 #!/bin/sh
 # OVMST's hands inside a guest that is kept up to date by apt.
-#
 #   sh guest.sh VERB [ARGUMENT...]      see the end of the file for the verbs
 #
 # POSIX sh with coreutils, grep, sed, awk, findutils and dpkg, all of which Debian calls essential; systemd is
@@ -31,10 +30,7 @@ LARGEST=16000000                               # bytes of one section of a resul
 OWN_UPDATERS='apt-daily.timer apt-daily-upgrade.timer apt-daily.service apt-daily-upgrade.service
 unattended-upgrades.service packagekit.service packagekit-offline-update.service'
 
-# --- small things ---------------------------------------------------------------------------------------
-
 say() { printf '%s\t%s\n' "$1" "$2"; }
-
 # One printable line of at most 300 bytes from whatever comes in.
 line() { tr -c '\040-\176' ' ' | sed 's/ *$//' | cut -c 1-300; }
 
@@ -42,7 +38,6 @@ line() { tr -c '\040-\176' ' ' | sed 's/ *$//' | cut -c 1-300; }
 dpkg() { /usr/bin/env dpkg "$@"; }
 
 boot_id() { cat /proc/sys/kernel/random/boot_id; }
-
 # When the process started, in clock ticks since boot: with its number, this names a process for good.
 # Nothing for one that has ended and wasn't waited for.
 start_of() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | awk '$1 !~ /[ZX]/ { print $20 }'; }
