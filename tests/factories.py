@@ -69,9 +69,9 @@ class LabSite:
         """Advance until the run's one target is in this step (and its operation there is written down)."""
         for _ in range(5000):
             target = run.targets.get()
-            if target.step == step and target.direction == "forward":
-                if not operation or target.operations.filter(step=step).exists():
-                    return
+            there = (target.step, target.direction) == (step, "forward")
+            if there and (not operation or target.operations.filter(step=step).exists()):
+                return
             leases = ledger.claim("until", QUEUE, self.clock.now(), timedelta(seconds=90))
             for lease in leases:
                 engine.take_one_step(lease)
@@ -83,7 +83,8 @@ class LabSite:
         """Jump to when the next target is due and free; False when none is."""
         moments = [
             max(due, until) if until else due
-            for due, until in RunTarget.objects.exclude(due_at=None).values_list("due_at", "lease_until")
+            for due, until in RunTarget.objects.values_list("due_at", "lease_until")
+            if due is not None
         ]
         if not moments:
             return False

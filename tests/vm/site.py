@@ -39,6 +39,7 @@ class RealSite:
     hosts: list[BenchHost]
     server: ManagementServer
     share: LibraryShare
+    small: LibraryShare  # on a disk that is easily filled
     host_group: HostGroup
     machines: dict[str, Machine] = field(default_factory=dict)
 
@@ -58,6 +59,18 @@ class RealSite:
             start_once(self.hosts[host], machine)
         manage("adopt_machine", f"host-{host + 1}", name, self.share.path, "--yes")
         return StoredResource.objects.get(external_id=machine.uuid)
+
+    def adopt_into(self, share: str, name: str, kind: str) -> StoredResource:
+        """The same, into another share."""
+        machine = define_guest(self.hosts[0], name, kind, self.pool)
+        self.machines[name] = machine
+        manage("adopt_machine", "host-1", name, share, "--yes")
+        return StoredResource.objects.get(external_id=machine.uuid)
+
+    def only_host(self, number: int | None) -> None:
+        """Let only this host take machines; None: all of them."""
+        for n, host in enumerate(Host.objects.filter(group=self.host_group).order_by("name")):
+            Host.objects.filter(pk=host.pk).update(in_maintenance=number is not None and n != number)
 
     def job(self, name: str, resources: Sequence[StoredResource], **options: Any) -> Job:
         group = Group.objects.create(team=self.share.team, name=name)
@@ -112,12 +125,27 @@ def start_once(host: BenchHost, machine: Machine) -> None:
 
 
 @contextmanager
+def _small_disk(folder: Path) -> Iterator[None]:
+    """A file system of its own, there before the hosts are: they see what was mounted at their start."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=400m,mode=755", "none", str(folder)]
+    subprocess.run(mount, check=True, timeout=30)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=False, timeout=30)
+
+
+@contextmanager
 def real_site(folder: Path) -> Iterator[RealSite]:
     """Start two hosts and make the rows. `folder` and all its parents are passable for the emulator's user."""
-    for name in ("pool", "library"):
+    for name in ("pool", "library", "small"):
         (folder / name).mkdir(parents=True, exist_ok=True)
         (folder / name).chmod(0o755)
-    with BenchHost("one", folder / "one") as one, BenchHost("two", folder / "two") as two:
+    with (
+        _small_disk(folder / "small"),
+        BenchHost("one", folder / "one") as one,
+        BenchHost("two", folder / "two") as two,
+    ):
         team = Team.objects.create(name="Virtualization")
         server = ManagementServer.objects.create(
             name="libvirt",
@@ -126,6 +154,7 @@ def real_site(folder: Path) -> Iterator[RealSite]:
         )
         library = LibraryServer.objects.create(management_server=server, name="library")
         share = LibraryShare.objects.create(library_server=library, path=str(folder / "library"), team=team)
+        small = LibraryShare.objects.create(library_server=library, path=str(folder / "small"), team=team)
         group = HostGroup.objects.create(name="Maintenance hosts", team=team)
         for n, host in enumerate((one, two), 1):
             Host.objects.create(
@@ -142,7 +171,7 @@ def real_site(folder: Path) -> Iterator[RealSite]:
                 },
             )
         UpdateSystem.objects.create(name="apt", kind="apt")
-        yield RealSite(folder, [one, two], server, share, group)
+        yield RealSite(folder, [one, two], server, share, small, group)
 
 
 def manage(*argv: str, ok: bool = True, timeout: float = LONGEST_COMMAND) -> str:
