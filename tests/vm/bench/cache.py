@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .commands import HERE, PROJECT
+from .commands import HERE, PROJECT, BenchError
 
 
 def cache_directory() -> Path:
@@ -55,8 +55,17 @@ def built(name: str, key: str, build: Callable[[Path], None]) -> Path:
         if folder.is_dir():
             return folder
         aside = cache / f".building-{name}"
-        shutil.rmtree(aside, ignore_errors=True)
+        _clear(aside)
         aside.mkdir()
         build(aside)
         aside.rename(folder)
     return folder
+
+
+def _clear(folder: Path) -> None:
+    """Remove what a killed build left, unless something is mounted below it: that would be this machine's."""
+    below = f"{folder}/"
+    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    if held := [mount for mount in mounts if mount.startswith(below)]:
+        raise BenchError(f"{folder} was left by a killed build and {held[0]} is mounted in it: umount it first")
+    shutil.rmtree(folder, ignore_errors=True)

@@ -18,7 +18,7 @@ from .cache import built, recipe_key
 from .commands import HERE, BenchError, run
 from .disks import filesystem, gpt_disk, to_qcow2
 from .keys import Keys, keys
-from .repositories import INSTALLED, SUITES, build_packages, kernel_metapackage
+from .packages import INSTALLED, SUITES, build_packages, kernel_metapackage
 from .sources import SUITE, cloud_kernels, debian_sources
 
 KINDS = ("tiny", "systemd", "uefi", "silent")
@@ -29,6 +29,12 @@ PACKAGES = {
         "systemd-sysv udev dbus kmod iproute2 lz4 busybox initramfs-tools e2fsprogs qemu-guest-agent"
         " openssh-server iputils-ping grub-efi-amd64"
     ),
+}
+DATA = {  # folders of data/ that are copied over what the packages put there
+    "tiny": ("network", "tiny"),
+    "systemd": ("network", "systemd"),
+    "uefi": ("network", "systemd", "uefi"),
+    "silent": (),
 }
 SIZE_MIB = {"tiny": 1024, "systemd": 1536, "uefi": 1600, "silent": 64}
 UNWANTED = ["man", "doc", "locale", "info", "i18n"]
@@ -68,8 +74,8 @@ def build_guest(kind: str) -> Guest:
     if kind not in KINDS:
         raise BenchError(f"no kind of guest is called {kind!r}: {', '.join(KINDS)}")
     access = keys()
-    sources = ["guests.py", "disks.py", "keys.py", "repositories.py", "sources.py"]
-    sources += [f"data/{folder}" for folder in ("tiny", "systemd", "uefi", "network", "uefi-early.cfg")]
+    sources = ["guests.py", "disks.py", "keys.py", "packages.py", "sources.py"]
+    sources += [f"data/{folder}" for folder in DATA[kind]]
     key = recipe_key(*sources, also=[kind, access.host_public])
     folder = built(f"guest-{kind}", key, lambda folder: _build(kind, folder, access))
     return Guest(kind, folder / "disk.qcow2", "" if kind == "silent" else access.host_public)
@@ -113,11 +119,14 @@ def _install(kind: str, root: Path) -> None:
         # Before the kernel's own script makes the first initrd.
         options.append(f'--essential-hook=cp -r "{HERE}/data/uefi/etc" "$1/"')
     options.append(f"--include={','.join(include)}")
-    run(["mmdebstrap", *options, SUITE, root, *debian_sources()], timeout=600)
+    # What it mounts below the root (/proc, /sys, devices) ends with it, also when it is killed: who clears up
+    # after it finds files of the guest and nothing of this machine.
+    private = ["unshare", "--mount", "--propagation", "private"]
+    run([*private, "mmdebstrap", *options, SUITE, root, *debian_sources()], timeout=1500)
 
 
 def _common(kind: str, root: Path, access: Keys) -> None:
-    for data in {"uefi": ("network", "systemd", "uefi")}.get(kind, ("network", kind)):
+    for data in DATA[kind]:
         copy_tree(HERE / "data" / data, root)
     for name in ("mnt/repo", "root/.ssh"):
         (root / name).mkdir(parents=True, exist_ok=True)
@@ -157,11 +166,10 @@ def _systemd(root: Path, access: Keys) -> None:
 def _uefi(root: Path, access: Keys) -> None:
     (root / "boot" / "efi").mkdir(exist_ok=True)
     (root / "etc" / "fstab").write_text(
-        "LABEL=root / ext4 defaults,noatime 0 0\n"
-        "LABEL=ESP /boot/efi vfat noauto 0 0\n"
-        "/dev/sr0 /mnt/repo iso9660 ro,nofail,x-systemd.device-timeout=15s 0 0\n"
+        "LABEL=root / ext4 defaults,noatime 0 0\nLABEL=ESP /boot/efi vfat noauto 0 0\n"
     )
     _systemd_units(root, access)
+    _inside(root, "systemctl", "enable", "bench-cd")
     version = cloud_kernels()[0].removeprefix("linux-image-")
     # The first boot's only: update-grub writes the guest's own when its kernel is upgraded.
     (root / "boot" / "grub" / "grub.cfg").write_text(
@@ -190,7 +198,7 @@ def _boot_loader(folder: Path) -> Path:
         " all_video serial terminal ls boot reboot"
     )
     argv: list[str | Path] = ["grub-mkimage", "-O", "x86_64-efi", "-o", loader, "-p", "/boot/grub"]
-    argv += ["-c", HERE / "data" / "uefi-early.cfg", *modules.split()]
+    argv += ["-c", HERE / "data" / "uefi" / "boot" / "grub" / "early.cfg", *modules.split()]
     run(argv, timeout=60)
     return loader
 

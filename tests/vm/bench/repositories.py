@@ -1,35 +1,20 @@
-"""Toy packages, and APT repositories that offer them: what the guests are updated from.
+"""APT repositories that offer toy packages: what the guests are updated from.
 
 Every repository has two suites with the words that Debian's own have, `bookworm` and `bookworm-security`,
 so that a security update is told from another by its origin.
 """
 
 import re
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from .cache import built, recipe_key
 from .commands import run
+from .packages import SUITES, Toy, build_packages, kernel_metapackage, pack
 from .sources import cloud_kernels, download
 
-SUITES = {"bookworm": ("Debian", "stable"), "bookworm-security": ("Debian-Security", "stable-security")}
 FAILS = "#!/bin/sh\necho 'toy: this post-installation script fails on purpose' >&2\nexit 1\n"
-
-
-@dataclass(frozen=True, slots=True)
-class Toy:
-    """A package of our own with one file, /usr/share/NAME/version."""
-
-    name: str
-    version: str
-    depends: str = ""
-    postinst: str = ""
-    architecture: str = "all"
-
-
-INSTALLED = (Toy("toy", "1.0"), Toy("toy-held", "1.0"), Toy("toy-secure", "1.0"))
 TOY_2 = Toy("toy", "2.0", depends="toy-newdep")
 NEW_DEPENDENCY = Toy("toy-newdep", "1.0")
 SECURE_2 = Toy("toy-secure", "2.0")
@@ -59,7 +44,7 @@ VARIANTS = {
 def repository(variant: str) -> Path:
     """A folder with `tree/` (the repository, for HTTP) and `repo.iso` (the same on a CD)."""
     also = [variant, cloud_kernels()[-1]] if VARIANTS[variant].kernel else [variant]
-    key = recipe_key("repositories.py", "sources.py", also=also)
+    key = recipe_key("repositories.py", "packages.py", "sources.py", also=also)
     return built(f"repository-{variant}", key, lambda folder: _build(folder, VARIANTS[variant]))
 
 
@@ -102,45 +87,11 @@ def _suite(tree: Path, suite: str, fill: Callable[[Path], object], valid_until: 
         "Architectures": "amd64 all",
         "Components": "main",
     }
-    if valid_until:
-        words["Valid-Until"] = valid_until
     options = [w for key, value in words.items() for w in ("-o", f"APT::FTPArchive::Release::{key}={value}")]
     release = run(["apt-ftparchive", *options, "release", tree / "dists" / suite], timeout=120)
+    if valid_until:  # apt-ftparchive can't date it back
+        release = f"Valid-Until: {valid_until}\n".encode() + release
     (tree / "dists" / suite / "Release").write_bytes(release)
-
-
-def kernel_metapackage(kernel: str, version: str) -> Toy:
-    """What makes a kernel the one that an upgrade wants, as Debian's own linux-image-cloud-amd64 does."""
-    return Toy("linux-image-cloud-amd64", version, depends=kernel, architecture="amd64")
-
-
-def build_packages(toys: Sequence[Toy], folder: Path) -> list[Path]:
-    """Build each toy into the folder and return the files."""
-    return [_package(toy, folder) for toy in toys]
-
-
-def _package(toy: Toy, folder: Path) -> Path:
-    tree = folder / f".{toy.name}"
-    (tree / "DEBIAN").mkdir(parents=True)
-    share = tree / "usr" / "share" / toy.name
-    share.mkdir(parents=True)
-    (share / "version").write_text(f"{toy.version}\n")
-    control = {
-        "Package": toy.name,
-        "Version": toy.version,
-        "Architecture": toy.architecture,
-        "Maintainer": "OVMST bench <bench@example.org>",
-        "Depends": toy.depends,
-        "Description": f"a toy of the test bench, version {toy.version}",
-    }
-    lines = [f"{field}: {value}\n" for field, value in control.items() if value]
-    (tree / "DEBIAN" / "control").write_text("".join(lines))
-    if toy.postinst:
-        (tree / "DEBIAN" / "postinst").write_text(toy.postinst)
-        (tree / "DEBIAN" / "postinst").chmod(0o755)
-    file = folder / f"{toy.name}_{toy.version}_{toy.architecture}.deb"
-    _pack(tree, file)
-    return file
 
 
 def _newer_agent(pool: Path) -> None:
@@ -154,9 +105,4 @@ def _newer_agent(pool: Path) -> None:
     if count != 1:
         raise ValueError("a package with more than one version")
     control.write_text(text)
-    _pack(tree, pool / "qemu-guest-agent_newer_amd64.deb")
-
-
-def _pack(tree: Path, file: Path) -> None:
-    run(["dpkg-deb", "--root-owner-group", "-Znone", "-b", tree, file], timeout=60)
-    shutil.rmtree(tree)
+    pack(tree, pool / "qemu-guest-agent_newer_amd64.deb")

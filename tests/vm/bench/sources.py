@@ -27,6 +27,7 @@ def debian_sources() -> tuple[str, ...]:
     return tuple(sorted(entries))
 
 
+@cache
 def cloud_kernels() -> list[str]:
     """Debian's signed cloud kernels, oldest first: linux-image-6.1.0-…-cloud-amd64."""
     pattern = r"^linux-image-6\.1\.0-[0-9]+-cloud-amd64$"
