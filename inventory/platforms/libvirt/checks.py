@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from inventory.platforms.base import Check, HostRef, ServerConfig
-from inventory.platforms.libvirt import waking
+from inventory.platforms.libvirt import evidence, waking
 from inventory.platforms.libvirt.hosts import Host, LibvirtError
 from ovmst_site.faults import GiveUp, NeedsAttention, TryLater
 
@@ -49,7 +49,7 @@ def _host(ref: HostRef, host: Host) -> Check:
         host.call("info", deadline=15)
     except (TryLater, LibvirtError) as error:
         return Check(what, False, f"{error}: is libvirtd running there, and may this worker connect?")
-    directory = ref.options.get("log_directory", "")
+    directory = evidence.log_directory(ref)
     if not directory:
         return Check(what, True, "no log_directory: after a worker's restart no shut-down can be shown to be clean")
     if not os.access(directory, os.R_OK | os.X_OK):
@@ -60,10 +60,14 @@ def _host(ref: HostRef, host: Host) -> Check:
 def _network(ref: HostRef, host: Host) -> Check:
     what = f"servicing network {ref.servicing_network or '(none)'} on {ref}"
     try:
-        waking.check_network(host, ref, ref.servicing_network)
+        mode = waking.check_network(host, ref, ref.servicing_network)
     except (TryLater, GiveUp, NeedsAttention, LibvirtError) as error:
         return Check(what, False, str(error))
-    return Check(what, True)
+    if mode == "isolated":
+        return Check(what, True)
+    return Check(
+        what, True, f"it forwards ({mode}): guests reach what their host lets through, so filter production there"
+    )
 
 
 def kvm(device: Path) -> Check:

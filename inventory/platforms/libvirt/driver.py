@@ -60,12 +60,23 @@ PROBE = 20.0  # seconds that a guest's firmware gets to show that an accelerator
 
 
 class LibvirtPlatform:
-    """Implements `Platform`. external_id of a machine: the name of its directory in its share."""
+    """Implements `Platform`. external_id of a machine: the name of its directory in its share.
+
+    Options of a management server, those of a host win where both may have them:
+    - accelerator: auto (the default: KVM where a guest really runs with it), kvm, qemu
+    - media_directories: folders of installation media and kernels, parted by colons; the shares count too
+    - space_fraction: how much of its disks' size must be free on the share to service a machine (0.1)
+
+    Options of a host: accelerator; log_directory (its /var/log/libvirt/qemu, as workers read it), tpm_directory
+    (its /var/lib/libvirt/swtpm, as workers write it), tpm_owner (uid:gid of its TPM emulator, else user tss).
+    """
 
     keeps_original = True
     longest_call = 75.0  # seconds
     # Several calls to libvirt, or programs that read whole images' tables.
-    slow_calls: Mapping[str, float] = MappingProxyType({"start": 300.0, "inspect": 240.0, "check": 300.0})
+    slow_calls: Mapping[str, float] = MappingProxyType(
+        {"start": 300.0, "inspect": 240.0, "rewind": 180.0, "check": 300.0}
+    )
 
     def __init__(self, config: ServerConfig) -> None:
         self.config = config

@@ -14,7 +14,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from inventory.platforms.base import Ended
+from inventory.platforms.base import Ended, HostRef
 from inventory.platforms.libvirt.hosts import LifeEvent
 
 STARTED, STOPPED, SHUTDOWN = 2, 5, 6
@@ -67,6 +67,13 @@ def from_log(content: bytes) -> Ended:
         case b"crashed" | b"failed":
             return Ended.CRASHED
     return Ended.UNKNOWN
+
+
+def log_directory(host: HostRef) -> str:
+    """Where this worker reads the host's domain logs; "" where it can't: option log_directory, or the usual
+    place for the libvirtd of this very machine."""
+    usual = "/var/log/libvirt/qemu" if host.external_id == "qemu:///system" else ""
+    return host.options.get("log_directory", usual)
 
 
 def log_path(directory: str, domain: str) -> Path:

@@ -117,6 +117,6 @@ def how_it_ended(uuid: str, servicing: Servicing, hosts: Hosts) -> Ended:
         if told is not Ended.UNKNOWN:
             return told
         name = servicing_xml.domain_name(uuid)
-        directory = ref.options.get("log_directory", "")
-        return evidence.from_log(evidence.read_log(directory, name, servicing.log_offset))
+        log = evidence.read_log(evidence.log_directory(ref), name, servicing.log_offset)
+        return evidence.from_log(log)
     return Ended.UNKNOWN

@@ -33,8 +33,8 @@ CREATE = 100.0  # seconds
 def prepare(stored: Stored, marker: Marker, host: str, op: str) -> None:
     """Make the servicing directory: all but the disks. Whole, under its name, or not there."""
     folder = stored.folder
-    for stray in folder.hidden(".new-"):
-        shutil.rmtree(stray)  # copies of ours that never got their name
+    for stray in [*folder.hidden(".new-"), *folder.hidden(".gone-")]:
+        shutil.rmtree(stray)  # copies of ours that never got their name, servicings that were on their way out
     new = folder.generations / f".new-{secrets.token_hex(6)}"
     new.mkdir()
     new.chmod(0o755)  # the emulator's user must get to the overlays, whatever this process's mask is
@@ -67,8 +67,9 @@ def protect(stored: Stored, wip: Path, servicing: Servicing, op: str) -> None:
     servicing.but(disks=disks, protected_by=op).save(wip)
 
 
-def check_network(host: Host, ref: HostRef, name: NetworkRef) -> None:
-    """Raises GiveUp, with the reason, for a network on which a guest couldn't be kept apart."""
+def check_network(host: Host, ref: HostRef, name: NetworkRef) -> str:
+    """Its way of forwarding ("isolated" for none). Raises GiveUp, with the reason, for a network on which a
+    guest couldn't be kept apart."""
     if not name:
         raise GiveUp(f"{ref} has no servicing network: name one in its settings")
     found = host.call("network", deadline=15, name=name)
@@ -84,6 +85,7 @@ def check_network(host: Host, ref: HostRef, name: NetworkRef) -> None:
         raise GiveUp(f"the network {name!r} on {ref} has no bridge (mode {mode}): its ports can't be kept apart")
     if virtual is not None and virtual.get("type") == "openvswitch":
         raise GiveUp(f"the network {name!r} on {ref} is an Open vSwitch: libvirt can't isolate its ports")
+    return mode
 
 
 def connect(
@@ -132,7 +134,7 @@ def start(stored: Stored, wip: Path, servicing: Servicing, ref: HostRef, host: H
     if description.adapters:
         check_network(host, ref, plan.network)
     # The trace of this start in the domain's log begins here: written down before the start.
-    offset = evidence.log_size(ref.options.get("log_directory", ""), plan.name)
+    offset = evidence.log_size(evidence.log_directory(ref), plan.name)
     servicing = servicing.but(
         started_by=plan.op, log_offset=offset, tpm_host=ref.external_id if stored.manifest.tpm else ""
     )

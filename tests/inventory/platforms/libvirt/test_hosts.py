@@ -43,6 +43,19 @@ def test_doctor_has_a_line_for_each_part(platform: LibvirtPlatform, host: TestHo
     assert found[f"host {host.name}"].ok
     assert found[f"servicing network servicing on {host.name}"].ok
     assert any("library share" in what for what in found)
+    assert found[f"servicing network servicing on {host.name}"].advice == ""
+    routed = host.base / "routed.xml"
+    routed.write_text(
+        "<network><name>routed</name><forward mode='route'/><bridge name='virbr72'/>"
+        "<ip address='192.168.79.1' netmask='255.255.255.0'/></network>"
+    )
+    host.virsh("net-create", str(routed))
+    try:
+        assert checks._network(host.ref("routed"), platform.host_of(host.uri)).advice.startswith(
+            "it forwards (route)"
+        )
+    finally:
+        host.virsh("net-destroy", "routed")
     host.virsh("net-destroy", "servicing")
     try:
         found = {c.what: c for c in platform.check()}
