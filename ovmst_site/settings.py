@@ -112,7 +112,7 @@ CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_BEAT_SCHEDULE = {
     # The safety net below the workers' own timers.
     "look-for-due-work": {"task": "servicing.advance_due", "schedule": every(30), "args": ["servicing"]},
-    "repeat-alarms": {"task": "servicing.repeat_alarms", "schedule": every(3600)},
+    "repeat-alarms": {"task": "servicing.repeat_alarms", "schedule": every(300)},
 }
 CELERY_TIMEZONE = TIME_ZONE
 # Polling once a second would cap the in-memory broker at prefetch messages a second.

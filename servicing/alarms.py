@@ -14,23 +14,23 @@ from servicing.models import RunTarget
 
 log = logging.getLogger(__name__)
 REPEAT_AFTER = timedelta(days=1)
+TRY_AGAIN_AFTER = timedelta(minutes=5)
 
 
 def send_due(now: datetime) -> int:
     """Send the alarm of each target that needs attention and hasn't been named for a day; returns how many.
 
-    One that could not be sent stays due: it is tried again with the next call.
+    One that could not be sent, or whose sender died, is due again after some minutes: rather twice than never.
     """
     overdue = Q(alarm_sent_at=None) | Q(alarm_sent_at__lte=now - REPEAT_AFTER)
     targets = RunTarget.objects.filter(overdue, state=RunTarget.State.ATTENTION)
     sent = 0
     for target in targets.select_related("resource", "run__job__team", "host"):
         # Only the winner of this update sends, however many workers look at once.
-        won = RunTarget.objects.filter(pk=target.pk, alarm_sent_at=target.alarm_sent_at).update(alarm_sent_at=now)
-        if won and _send(target):
+        mine = RunTarget.objects.filter(pk=target.pk, alarm_sent_at=target.alarm_sent_at)
+        if mine.update(alarm_sent_at=now - REPEAT_AFTER + TRY_AGAIN_AFTER) and _send(target):
+            RunTarget.objects.filter(pk=target.pk, state=RunTarget.State.ATTENTION).update(alarm_sent_at=now)
             sent += 1
-        elif won:
-            RunTarget.objects.filter(pk=target.pk).update(alarm_sent_at=target.alarm_sent_at)
     return sent
 
 

@@ -81,6 +81,8 @@ def _one_step(lease: Lease, *, may_go_on: bool) -> tuple[Move, Lease]:
     now = clock.now()
     notes = Notebook.from_json(target.notes)
     holding = Holding(lease, target, Installation.current_name(), clock.now, _lease_length())
+    if target.step == "mark" and holding.has_begun():
+        notes.marked = True  # perhaps: a worker that died there couldn't say
     lines: list[Line] = []
     step = cycle.find(Direction(target.direction), target.step)
     if step is not None and target.entered_at is None:

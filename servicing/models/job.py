@@ -122,11 +122,8 @@ def validate_patience(patience: Any) -> None:
     for step, minutes in patience.items() if isinstance(patience, dict) else [(None, None)]:
         known = step in steps
         if not known or isinstance(minutes, bool) or not isinstance(minutes, int | float) or minutes <= 0:
-            raise ValidationError(
-                {
-                    "patience": f'Write minutes per step, such as {{"ready": 5}}; steps are {", ".join(sorted(steps))}.'
-                }
-            )
+            known_steps = ", ".join(sorted(steps))
+            raise ValidationError({"patience": f'Write minutes per step: {{"ready": 5}}. Steps: {known_steps}.'})
 
 
 def validate_checks(checks: Any) -> None:

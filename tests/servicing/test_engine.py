@@ -9,7 +9,7 @@ from django.core import mail
 from inventory.lab.world import GuestBehaviour, Round, Update, WorkerDied
 from inventory.models import Host, LibraryServer, StoredResource
 from ovmst_site.access.gate import SERVICE
-from servicing import engine
+from servicing import alarms, engine, ledger
 from servicing.actions import QUEUE, cancel_run, count_awake, resolve_attention, retry_failed, start_run
 from servicing.management.commands.run_job import closing_line
 from servicing.models import Event, Generation, PackageReport, RunTarget, StepRecord
@@ -239,13 +239,40 @@ def test_attention_sends_an_alarm_with_place_and_reason_and_repeats_it_daily(lab
         assert message.to == ["duty@example.org"]
         assert "host-1" in message.body
         assert "resolve_attention" in message.body
-        from servicing.alarms import send_due
-
-        assert send_due(lab.clock.now()) == 0
+        assert alarms.send_due(lab.clock.now()) == 0
         lab.clock.jump(timedelta(days=1))
-        assert send_due(lab.clock.now()) == 1
+        assert alarms.send_due(lab.clock.now()) == 1
     finally:
         settings.ALARM_RECIPIENTS.clear()
+
+
+def test_an_alarm_that_could_not_be_sent_is_tried_again(lab: LabSite, monkeypatch: pytest.MonkeyPatch):
+    def refuse(**_: object) -> None:
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(alarms, "send_mail", refuse)
+    lab.machine("m1")
+    run = lab.start()
+    lab.run_until(run, "protect")
+    lab.world.outsiders.start("m1", "h1")
+    lab.run_to_end(run)
+    monkeypatch.undo()
+    assert alarms.send_due(lab.clock.now()) == 0
+    lab.clock.jump(timedelta(minutes=5))
+    assert alarms.send_due(lab.clock.now()) == 1
+    assert len(mail.outbox) == 1
+
+
+def test_a_cancel_after_a_death_in_mark_leaves_no_marker(lab: LabSite):
+    lab.machine("m1")
+    run = lab.start()
+    lab.world.faults.crash_after("mark")
+    with pytest.raises(WorkerDied):
+        lab.run_to_end(run)
+    cancel_run(run, SERVICE)
+    lab.run_to_end(run)
+    assert lab.serviced().outcome == Outcome.RESTORED
+    assert_stored_and_quiet(lab)
 
 
 def test_a_person_has_it_brought_back(either_lab: LabSite):
@@ -399,8 +426,6 @@ def test_a_machine_that_another_run_holds_is_skipped_and_named(lab: LabSite):
 
 
 def test_a_worker_that_lost_its_lease_records_nothing(lab: LabSite):
-    from servicing import ledger
-
     lab.machine("m1")
     lab.start()
     now = lab.clock.now()
@@ -445,14 +470,12 @@ def test_a_machine_that_is_gone_needs_attention(lab: LabSite):
 
 
 def test_the_worker_died_really(lab: LabSite):
-    """The lab's death is a death: it passes through every except in the engine."""
+    """The lab's death is a death: it passes through every except in the engine, and the lease stays."""
     lab.machine("m1")
-    lab.start()
+    run = lab.start()
     lab.world.faults.crash_after("mark")
     with pytest.raises(WorkerDied):
-        for _ in range(20):
-            engine.advance_due(QUEUE)
-            lab.jump_to_next()
+        lab.run_to_end(run)
     assert RunTarget.objects.get().lease_owner
 
 
