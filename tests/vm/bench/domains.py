@@ -155,7 +155,9 @@ def define_guest(
     guest = build_guest(kind)
     iso = None if repo is None or http else media(folder, repo)
     kernel = kernel_media(folder) if kind in ("tiny", "systemd") else None
-    put = dict(files or {})
+    # Debian's kernel recommends packages that no repository of the bench has: apt would keep it back for them.
+    put = {"/etc/apt/apt.conf.d/60recommends": b'APT::Install-Recommends "false";\n'} if kind == "uefi" else {}
+    put |= files or {}
     if http:
         put["/etc/apt/sources.list"] = apt_sources(f"http://repository.bench:{REPOSITORY_PORT}/{repo}").encode()
     image = folder / f"{uuid}.qcow2"
