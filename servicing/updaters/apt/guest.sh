@@ -8,7 +8,6 @@
 #
 # Long work is an operation: STATE/OP/ holds `begun` (made once, so that nothing is begun twice), `pid`, the
 # output so far, and at the end `result`, which appears whole or not at all.
-
 set -u
 umask 022
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -240,6 +239,7 @@ begin() {
   made=$?
   rm -f "$dir/begin.$$"
   [ "$made" = 0 ] || { say begun before; return; }
+  [ "$2" = scan ] || sync # so that a crash from here on is told from an installation that was never begun
   if [ -d "$SYSTEMD" ]; then
     # A unit of its own: an upgrade that restarts the agent or the SSH server we came in by doesn't end it.
     # Shutting down waits for an installation, and nothing but the worker itself is ever signalled.
