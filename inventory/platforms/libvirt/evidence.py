@@ -49,6 +49,12 @@ def from_events(events: Sequence[LifeEvent]) -> Ended:
     return Ended.UNKNOWN
 
 
+def is_awaited(events: Sequence[LifeEvent]) -> bool:
+    """Whether its start was heard and its end wasn't, so that the end should be heard any moment."""
+    last = next((e.event for e in reversed(events) if e.event in (STARTED, STOPPED)), None)
+    return last == STARTED
+
+
 def from_log(content: bytes) -> Ended:
     """What a domain's log says about its last run."""
     starts = list(START_LINE.finditer(content))

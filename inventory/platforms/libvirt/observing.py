@@ -1,5 +1,6 @@
 """The machine as it is now: the library's word, the servicing's state, what the hosts say, and the traces."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from inventory.platforms.libvirt.library import Stored, read_stored
 from inventory.platforms.libvirt.records import Servicing
 from inventory.platforms.libvirt.sights import Sighting, Sights
 
+LAST_EVENT = 3.0  # seconds
 Hosts = Sequence[tuple[HostRef, Host]]
 
 
@@ -118,5 +120,11 @@ def how_it_ended(uuid: str, servicing: Servicing, hosts: Hosts) -> Ended:
             return told
         name = servicing_xml.domain_name(uuid)
         log = evidence.read_log(evidence.log_directory(ref), name, servicing.log_offset)
-        return evidence.from_log(log)
+        told = evidence.from_log(log)
+        # It is gone from the list a moment before its last event is heard.
+        until = time.monotonic() + LAST_EVENT
+        while told is Ended.UNKNOWN and evidence.is_awaited(host.events_of(uuid)) and time.monotonic() < until:
+            time.sleep(0.05)
+            told = evidence.from_events(host.events_of(uuid))
+        return told
     return Ended.UNKNOWN

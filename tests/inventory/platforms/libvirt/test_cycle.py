@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from inventory.platforms.base import Adapter, Ended, Place, Power
-from inventory.platforms.libvirt import manifest
+from inventory.platforms.libvirt import evidence, manifest
 from tests.inventory.platforms.libvirt import machines
 from tests.inventory.platforms.libvirt.conftest import Machine
 
@@ -110,6 +110,22 @@ def test_the_log_tells_the_same_when_no_event_was_heard(adopted: Make, number: i
     for _ref, host in machine.platform.hosts:
         host.close()
     os.kill(pid, number)
+    assert machine.until(lambda seen: seen.power is Power.OFF).ended is ended
+
+
+@pytest.mark.parametrize("number", [0, signal.SIGKILL, signal.SIGTERM])
+def test_events_alone_tell_where_the_log_cant_be_read(
+    adopted: Make, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evidence, "log_directory", lambda _host: "")
+    machine = adopted("obedient")
+    machine.wake()
+    machine.until_written()
+    if number:
+        os.kill(machine.host.qemu(f"ovmst-{machine.ref.external_id}"), number)
+    else:
+        machine.platform.shut_down(machine.ref)
+    ended = {0: Ended.CLEAN, signal.SIGKILL: Ended.CRASHED, signal.SIGTERM: Ended.FORCED}[number]
     assert machine.until(lambda seen: seen.power is Power.OFF).ended is ended
 
 

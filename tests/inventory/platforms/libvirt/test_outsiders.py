@@ -90,6 +90,20 @@ def test_a_domain_with_our_name_and_uuid_but_not_our_mark_is_not_ours(adopted: M
     assert machine.host.domains() == [name]
 
 
+def test_a_domain_on_our_own_overlay_without_our_mark_is_not_ours(adopted: Make) -> None:
+    machine = adopted("deaf")
+    machine.wake()
+    name = f"ovmst-{machine.ref.external_id}"
+    copied = machine.host.virsh("dumpxml", name)
+    machine.host.virsh("destroy", name)
+    assert 'owner="here/' in copied or "owner='here/" in copied
+    machine.host.create(copied.replace("here/", "elsewhere/"))
+    assert not machine.observe().is_ours(machine.marker)
+    with pytest.raises(NeedsAttention):
+        machine.platform.shut_down(machine.ref, force=True)
+    assert machine.host.domains() == [name]
+
+
 def test_a_saved_state_is_refused_and_seen(adopted: Make) -> None:
     machine = adopted("deaf")
     machine.host.define(outsider(machine))
