@@ -69,7 +69,7 @@ def domain_xml(
         _add(system, "cmdline", COMMAND_LINE)
     elif kind == "uefi":
         _add(system, "loader", FIRMWARE, readonly="yes", type="pflash")
-        _add(system, "nvram", f"/var/lib/libvirt/qemu/nvram/{uuid}_VARS.fd", template=VARIABLES)
+        _add(system, "nvram", str(image.parent / f"{uuid}_VARS.fd"), template=VARIABLES)
     features = _add(domain, "features")
     _add(features, "acpi")
     _add(features, "apic")
