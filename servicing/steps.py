@@ -173,7 +173,7 @@ def ready(ctx: Context) -> Outcome:
         return waiting
     guest = ctx.platform.guest(ctx.machine, ctx.on)
     try:
-        guest.ping()
+        guest.ping(deadline=15)
     except TryLater as reason:
         return Wait(ctx.poll, f"the guest does not answer yet: {reason}")
     _report_once(ctx, "channel", "the guest answers")

@@ -38,10 +38,10 @@ class Secret:
 class GuestChannel(Protocol):
     """A way into one running guest. Every call has a deadline in seconds of its own.
 
-    Raises TryLater when the guest doesn't answer in time or the connection breaks, NeedsAttention when it
-    answers as somebody else (an unknown or changed host key) or refuses the credentials, GiveUp when the
-    channel can't do what was asked and never will. A command that ran and failed is no error:
-    its exit code says so.
+    Raises TryLater when the guest doesn't answer in time or the connection breaks, and GiveUp when it never
+    will by itself: it answers as somebody else (an unknown or changed host key), refuses the credentials, or
+    the channel can't do what was asked. Before a machine is stored its way back is always safe.
+    A command that ran and failed is no error: its exit code says so.
     """
 
     def ping(self, *, deadline: float = 5) -> None:

@@ -27,7 +27,7 @@ from paramiko.ssh_exception import (
 )
 
 from inventory.remote.base import Completed, Secret
-from ovmst_site.faults import GiveUp, NeedsAttention, TryLater
+from ovmst_site.faults import GiveUp, TryLater
 
 LARGEST_OUTPUT = 16 << 20  # bytes of each of a command's two outputs
 LARGEST_FILE = 64 << 20
@@ -165,7 +165,7 @@ class SshChannel:
             if content[4 : 4 + kind_size] != fields[0].encode():
                 raise ValueError("it isn't of the type it says")
         except (IndexError, ValueError, binascii.Error) as reason:
-            raise NeedsAttention(
+            raise GiveUp(
                 f"the pinned host key of {self} can't be read ({reason}): 'ssh-ed25519 AAAA…' is how it looks"
             ) from reason
         return fields[0], content
@@ -187,12 +187,12 @@ class SshChannel:
         content = found.asbytes()
         shown = f"{found.get_name()} {_fingerprint(content)}"
         if expected is None:
-            raise NeedsAttention(
+            raise GiveUp(
                 f"no host key is pinned for {self}. It shows {shown}; once that is known to be the guest's own, "
                 f"pin '{found.get_name()} {base64.b64encode(content).decode()}'"
             )
         if content != expected[1]:
-            raise NeedsAttention(
+            raise GiveUp(
                 f"{self} is not the host it should be: expected {expected[0]} {_fingerprint(expected[1])}, "
                 f"found {shown}. No credential was sent"
             )
@@ -209,25 +209,25 @@ class SshChannel:
                 more = transport.auth_password(self._user, secret)
         except BadAuthenticationType as reason:
             allowed = ", ".join(reason.allowed_types)
-            raise NeedsAttention(f"{self} takes no {how}; it takes {allowed}") from reason
+            raise GiveUp(f"{self} takes no {how}; it takes {allowed}") from reason
         except AuthenticationException as reason:
             if not transport.is_active() or "timeout" in str(reason).lower():  # it broke off; it didn't refuse
                 raise TryLater(f"{self} broke off while logging in: {reason}") from reason
-            raise NeedsAttention(f"{self} refuses the {how}") from reason
+            raise GiveUp(f"{self} refuses the {how}") from reason
         except (SSHException, OSError, EOFError) as reason:
             raise TryLater(f"the connection to {self} broke while logging in: {reason}") from reason
         if more:
-            raise NeedsAttention(f"{self} wants more than the {how}: {', '.join(more)}")
+            raise GiveUp(f"{self} wants more than the {how}: {', '.join(more)}")
 
     def _private_key(self, text: str) -> paramiko.PKey:
         for kind in (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey):
             try:
                 return kind.from_private_key(io.StringIO(text))
             except PasswordRequiredException as reason:
-                raise NeedsAttention(f"the private key for {self} is protected by a passphrase") from reason
+                raise GiveUp(f"the private key for {self} is protected by a passphrase") from reason
             except (SSHException, ValueError, TypeError, IndexError):
                 continue
-        raise NeedsAttention(f"the private key for {self} can't be read: Ed25519, ECDSA and RSA are known")
+        raise GiveUp(f"the private key for {self} can't be read: Ed25519, ECDSA and RSA are known")
 
 
 def _absolute(path: str) -> str:

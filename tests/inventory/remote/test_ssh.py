@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from inventory.remote import ssh
 from inventory.remote.base import Secret
 from inventory.remote.ssh import SshChannel
-from ovmst_site.faults import Fault, GiveUp, NeedsAttention, TryLater
+from ovmst_site.faults import Fault, GiveUp, TryLater
 from tests.inventory.remote.ssh_server import PASSWORD, SshServer
 
 Serve = Callable[..., SshServer]
@@ -104,39 +104,39 @@ def test_a_private_key_logs_in(serve):
 
 
 def test_a_wrong_password_needs_attention_and_is_not_shown(serve):
-    with pytest.raises(NeedsAttention, match="refuses the password") as caught:
+    with pytest.raises(GiveUp, match="refuses the password") as caught:
         channel_to(serve(), secret="wrong secret").ping()
     assert "wrong secret" not in str(caught.value)
 
 
 def test_a_wrong_key_needs_attention(serve):
     server = serve(user_key=paramiko.Ed25519Key.from_private_key(io.StringIO(new_key())))
-    with pytest.raises(NeedsAttention, match="refuses the private key"):
+    with pytest.raises(GiveUp, match="refuses the private key"):
         channel_to(server, secret=new_key()).ping()
 
 
 def test_a_password_where_keys_alone_are_taken_needs_attention(serve):
     server = serve(user_key=paramiko.ECDSAKey.generate())
-    with pytest.raises(NeedsAttention, match="takes no password; it takes publickey"):
+    with pytest.raises(GiveUp, match="takes no password; it takes publickey"):
         channel_to(server).ping()
 
 
 def test_a_key_that_cannot_be_read_needs_attention_and_is_not_shown(serve):
     text = "-----BEGIN OPENSSH PRIVATE KEY-----\nbm90IGEga2V5\n-----END OPENSSH PRIVATE KEY-----\n"
-    with pytest.raises(NeedsAttention, match="can't be read") as caught:
+    with pytest.raises(GiveUp, match="can't be read") as caught:
         channel_to(serve(), secret=text).ping()
     assert "bm90" not in str(caught.value)
 
 
 def test_a_server_that_wants_a_second_credential_needs_attention(serve):
-    with pytest.raises(NeedsAttention, match="wants more than the password"):
+    with pytest.raises(GiveUp, match="wants more than the password"):
         channel_to(serve(extra_step=True)).ping()
 
 
 def test_a_changed_host_key_is_named_and_no_credential_is_sent(serve):
     server = serve()
     other = paramiko.ECDSAKey.generate()
-    with pytest.raises(NeedsAttention) as caught:
+    with pytest.raises(GiveUp) as caught:
         channel_to(server, host_key=f"{other.get_name()} {other.get_base64()}").ping()
     assert server.host_key.fingerprint in str(caught.value)
     assert other.fingerprint in str(caught.value)
@@ -147,14 +147,14 @@ def test_a_host_key_of_another_type_is_a_changed_one(serve):
     server = serve()
     text = new_key()
     other = paramiko.Ed25519Key.from_private_key(io.StringIO(text))
-    with pytest.raises(NeedsAttention, match="not the host it should be"):
+    with pytest.raises(GiveUp, match="not the host it should be"):
         channel_to(server, host_key=f"{other.get_name()} {other.get_base64()}").ping()
     assert server.tries == []
 
 
 def test_without_a_pinned_key_the_found_one_is_shown_and_no_credential_is_sent(serve):
     server = serve()
-    with pytest.raises(NeedsAttention, match="no host key is pinned") as caught:
+    with pytest.raises(GiveUp, match="no host key is pinned") as caught:
         channel_to(server, host_key="").ping()
     assert server.public_key in str(caught.value)
     assert server.tries == []
@@ -162,7 +162,7 @@ def test_without_a_pinned_key_the_found_one_is_shown_and_no_credential_is_sent(s
 
 @pytest.mark.parametrize("text", ["ssh-ed25519", "ssh-ed25519 %%%", "ssh-ed25519 AAAAB3NzaC1yc2E=", "garbage"])
 def test_a_pinned_key_that_cannot_be_read_needs_attention(serve, text):
-    with pytest.raises(NeedsAttention, match="can't be read"):
+    with pytest.raises(GiveUp, match="can't be read"):
         channel_to(serve(), host_key=text).ping()
 
 
