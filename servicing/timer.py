@@ -41,13 +41,16 @@ class LookForDueWork(bootsteps.StartStopStep):
         if self._thread is not None:
             self._thread.join(timeout=10)
 
+    def terminate(self, worker: Any) -> None:
+        self.stop(worker)
+
     def _look_until_stopped(self, worker: Any) -> None:
         queue = settings.CELERY_TASK_DEFAULT_QUEUE
         while not self._stop.wait(EVERY):
             try:
                 due = ledger.next_due(queue, clock.now())
-            except DatabaseError as error:
-                log.warning("The database doesn't answer (%s); looking again.", type(error).__name__)
+            except Exception as error:  # noqa: BLE001 - whatever it was, the next look may find work
+                log.warning("Looking for due work failed (%s); looking again.", type(error).__name__)
                 continue
             finally:
                 close_old_connections()

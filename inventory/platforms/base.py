@@ -220,8 +220,8 @@ class Platform(Protocol):
 
     fetch, protect and store may start work that goes on over there; observe says how far it is, and
     calling one again with the same operation is harmless. Every call ends within `longest_call` seconds
-    (those in `slow_calls` within theirs) and may raise TryLater (it may pass), GiveUp (it won't, and the way back is safe) or NeedsAttention
-    (a person must look). No call ever discards a machine.
+    (those in `slow_calls` within theirs) and may raise TryLater (it may pass), GiveUp (it won't, and the way
+    back is safe) or NeedsAttention (a person must look). No call ever discards a machine.
     """
 
     keeps_original: bool  # False where fetching moves the only copy (SCVMM)

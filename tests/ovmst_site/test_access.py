@@ -84,7 +84,7 @@ def test_a_credential_is_sealed_and_never_shown(client: Client, two_teams: dict[
     credential.seal("s3cr\u00e9t \U0001f511")
     credential.save()
     stored = Credential.objects.get(pk=credential.pk)
-    assert "s3cr".encode() not in bytes(stored.encrypted)
+    assert b"s3cr" not in bytes(stored.encrypted)
     assert stored.secret().reveal() == "s3cr\u00e9t \U0001f511"
     assert "s3cr" not in repr(stored.secret())
     client.force_login(Person.objects.create_superuser("root", password="x"))

@@ -1,6 +1,7 @@
 """The commands, as a person types them."""
 
 import re
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -37,7 +38,8 @@ def test_the_diagram_shows_every_step_of_both_tables(capsys: pytest.CaptureFixtu
     assert not re.search(r"None|object at", drawn)
 
 
-def test_doctor_says_what_is_wrong_and_what_to_do(lab: LabSite, capsys: pytest.CaptureFixture[str]):
+def test_doctor_says_what_is_wrong_and_what_to_do(lab: LabSite, settings: Any, capsys: pytest.CaptureFixture[str]):
+    settings.CELERY_BROKER_URL = "memory://localhost/"
     lab.machine("m1")
     call_command("doctor")
     assert "all well" in capsys.readouterr().out

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from celery.contrib.testing.worker import start_worker
 from django.conf import settings
+from django.core.management import call_command
 from django.db import connection
 
 from inventory.drivers import forget_platforms
@@ -70,7 +71,8 @@ def wait_for(run: Run) -> None:
 
 def assert_all_succeeded(site: LabSite, run: Run, number: int) -> None:
     assert closing_line(run, count_awake(run)) == (
-        f"run {run.pk}: {number} targets, {number} succeeded, 0 partial, 0 restored, 0 skipped, 0 need attention, 0 awake"
+        f"run {run.pk}: {number} targets, {number} succeeded, 0 partial, 0 restored, 0 skipped, "
+        "0 need attention, 0 awake"
     )
     assert site.world.violations == []
     assert site.world.residue() == []
@@ -93,6 +95,15 @@ def test_a_worker_performs_a_run(site: LabSite):
         run = site.start()
         wait_for(run)
     assert_all_succeeded(site, run, 12)
+
+
+def test_doctor_sees_broker_and_worker(site: LabSite, capsys: pytest.CaptureFixture[str]):
+    fill(site, 1)
+    with worker():
+        call_command("doctor")
+    said = capsys.readouterr().out
+    assert "ok broker (amqp)" in said
+    assert "ok workers (1 answer)" in said
 
 
 def test_lost_hints_cost_nothing_but_a_second(site: LabSite, monkeypatch: pytest.MonkeyPatch):

@@ -35,9 +35,7 @@ class Command(BaseCommand):
         platform = cast(LibvirtPlatform, platform_for(host.management_server))
         try:
             plan = plan_hand_out(platform, machine.ref(), host.ref(), options["directory"])
-            self.stdout.write(
-                f"{machine.name!r}, {plan.generation}, to {host}, disks in {plan.directory}"
-            )
+            self.stdout.write(f"{machine.name!r}, {plan.generation}, to {host}, disks in {plan.directory}")
             if plan.obstacles:
                 raise CommandError("It can't be handed out: " + "; ".join(plan.obstacles))
             if not options["yes"]:
