@@ -69,7 +69,7 @@ migrations: install
 vm-test: libvirt
 	rm -rf $(VM_WORK)
 	mkdir -p -m 755 $(VM_WORK)
-	OVMST_DATA=$(VM_WORK)/data OVMST_POLL_SECONDS=0.5 OVMST_LEASE_SECONDS=30 $(BIN)/pytest tests -m vm $(VM_ARGS)
+	OVMST_DATA=$(VM_WORK)/data OVMST_POLL_SECONDS=2 OVMST_LEASE_SECONDS=30 $(BIN)/pytest tests -m vm $(VM_ARGS)
 
 long: check
 

@@ -104,7 +104,7 @@ def count_awake(run: Run) -> int:
         except Fault:
             awake += 1
         else:
-            awake += seen.power is not Power.OFF
+            awake += seen.power in (Power.ON, Power.UNKNOWN)  # a saved state is for preflight to refuse
     return awake
 
 

@@ -113,7 +113,7 @@ def test_a_hostile_name_is_only_a_name(site: RealSite, stored: StoredResource):
 
 @pytest.mark.parametrize("key", ["changed", "unknown"])
 def test_a_host_key_that_is_not_the_pinned_one(site: RealSite, key: str):
-    pinned = keys.another_host_key(site.folder / f"another-{key}") if key == "changed" else ""
+    pinned = keys.another_host_key(site.pool) if key == "changed" else ""
     resource = site.adopt(f"{key} host key", "systemd")
     site.by_ssh(resource, pinned)
     if not pinned:
