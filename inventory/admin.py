@@ -18,13 +18,23 @@ from inventory.models import (
 from ovmst_site.access.admin_site import GatedAdmin
 
 
+class CountedAdmin(GatedAdmin):
+    """Rows with counters that the ledger keeps: only what was typed is saved, never a counter read before."""
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        if change:
+            obj.save(update_fields=[name for name in form.changed_data if name in form.fields])
+        else:
+            super().save_model(request, obj, form, change)
+
+
 @admin.register(ManagementServer)
 class ManagementServerAdmin(GatedAdmin):
     list_display = ["name", "kind", "address", "enabled", "synced_at"]
 
 
 @admin.register(LibraryServer)
-class LibraryServerAdmin(GatedAdmin):
+class LibraryServerAdmin(CountedAdmin):
     list_display = ["name", "management_server", "transfers_limit", "transfers_used"]
 
 
@@ -39,7 +49,7 @@ class HostGroupAdmin(GatedAdmin):
 
 
 @admin.register(Host)
-class HostAdmin(GatedAdmin):
+class HostAdmin(CountedAdmin):
     list_display = [
         "name",
         "management_server",

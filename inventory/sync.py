@@ -11,7 +11,9 @@ from inventory.models import LibraryShare, ManagementServer, StoredResource
 from inventory.platforms.base import Damaged, FoundMachine
 from ovmst_site.access.models import Team
 from ovmst_site.faults import NeedsAttention
+from ovmst_site.text import clean, clean_json
 
+LONGEST_ID = 200  # characters
 LONGEST_NAME = 2000  # characters; longer ones are cut, the external id tells machines apart
 
 
@@ -27,6 +29,7 @@ class Plan:
     missing: list[StoredResource] = field(default_factory=list)
     unchanged: int = 0
     damaged: list[Damaged] = field(default_factory=list)
+    generations: dict[int, str] = field(default_factory=dict)  # as the rows had them when the plan was made
 
     def __str__(self) -> str:
         return (
@@ -48,6 +51,10 @@ def plan(server: ManagementServer, now: datetime) -> Plan:
         if isinstance(found, Damaged):
             made.damaged.append(found)
             damaged_ids.add(found.external_id)
+        elif isinstance(found, FoundMachine) and found.external_id in seen:
+            made.damaged.append(Damaged(found.external_id, "the platform reports it twice", found.external_id))
+        elif isinstance(found, FoundMachine) and len(found.external_id) > LONGEST_ID:
+            made.damaged.append(Damaged(found.external_id[:80], "its id is too long to be kept"))
         elif isinstance(found, FoundMachine):
             seen.add(found.external_id)
             _compare(made, known.get(found.external_id), found, shares, team)
@@ -64,6 +71,10 @@ def apply(made: Plan) -> None:
     with transaction.atomic():
         StoredResource.objects.bulk_create(made.added, batch_size=500)
         updated = [resource for resource, _ in made.changed] + made.returned
+        now = dict(StoredResource.objects.filter(pk__in=[r.pk for r in updated]).values_list("pk", "generation"))
+        for resource in updated:
+            if now[resource.pk] != made.generations[resource.pk]:  # published since the platform was asked
+                resource.generation = now[resource.pk]
         if updated:
             fields = [*_COMPARED, "share", "team", "missing_since"]
             StoredResource.objects.bulk_update(updated, fields, batch_size=200)
@@ -101,16 +112,16 @@ def _compare(
         )
         return
     values: dict[str, Any] = {
-        "name": found.name.replace("\0", "\N{SYMBOL FOR NULL}")[:LONGEST_NAME],
+        "name": clean(found.name, LONGEST_NAME),
         "kind": found.kind,
-        "operating_system": found.operating_system[:200],
+        "operating_system": clean(found.operating_system, 200),
         "memory_mb": found.memory_mb,
         "cpus": found.cpus,
         "disk_bytes": found.disk_bytes,
-        "uuid": found.uuid[:64],
-        "mac_addresses": list(found.mac_addresses),
-        "computer_name": found.computer_name[:255],
-        "generation": found.generation[:100],
+        "uuid": clean(found.uuid, 64),
+        "mac_addresses": clean_json(list(found.mac_addresses)),
+        "computer_name": clean(found.computer_name, 255),
+        "generation": clean(found.generation, 100),
     }
     if resource is None:
         made.added.append(
@@ -123,6 +134,10 @@ def _compare(
     if resource.share_id != (share.pk if share else None):
         differing.append("share")
         resource.share = share
+    if resource.team_id != owner.pk:  # a machine belongs to the team of its share
+        differing.append("team")
+        resource.team = owner
+    made.generations[resource.pk] = resource.generation
     for name, value in values.items():
         setattr(resource, name, value)
     if resource.missing_since is not None:

@@ -1,5 +1,6 @@
 """What people do: start, cancel, retry, resolve. Each checks, acts in one transaction, and nudges the workers."""
 
+import logging
 from collections.abc import Iterable
 
 from django.core.exceptions import ValidationError
@@ -7,15 +8,16 @@ from django.db import IntegrityError, transaction
 
 from inventory.drivers import platform_for
 from inventory.models import StoredResource
-from inventory.platforms.base import Power
+from inventory.platforms.base import Place, Power
 from ovmst_site import clock
 from ovmst_site.access.gate import Actor, visible
 from ovmst_site.access.models import Person
 from ovmst_site.faults import Fault
 from servicing import cycle, ledger
-from servicing.models import Job, Run, RunTarget
+from servicing.models import Installation, Job, Run, RunTarget
 from servicing.nudge import nudge
 
+log = logging.getLogger(__name__)
 QUEUE = "servicing"
 
 
@@ -24,7 +26,9 @@ def start_run(job: Job, by: Actor) -> Run:
     that another run holds become targets that are skipped, so that the run names them. Raises
     ValidationError when there is nothing to service or `by` may not run this job."""
     _must_be_allowed(job, by)
-    resources = list(job.group.resources.select_related("share").order_by("-first_in_line", "pk"))
+    resources = list(
+        job.group.resources.select_related("share", "management_server").order_by("-first_in_line", "pk")
+    )
     if not resources:
         raise ValidationError(f"The group {job.group} of job {job} has no machines.")
     return _start(job, resources, by, retry_of=None)
@@ -34,7 +38,12 @@ def retry_failed(run: Run, by: Actor) -> Run:
     """A new run of the same job over the machines of `run` that didn't succeed and are free again."""
     _must_be_allowed(run.job, by)
     settled = (RunTarget.Outcome.SUCCEEDED, RunTarget.Outcome.NONE, RunTarget.Outcome.ATTENTION)
-    resources = [t.resource for t in run.targets.exclude(outcome__in=settled).select_related("resource__share")]
+    resources = [
+        t.resource
+        for t in run.targets.exclude(outcome__in=settled).select_related(
+            "resource__share", "resource__management_server"
+        )
+    ]
     if not resources:
         raise ValidationError(f"Nothing in {run} is left to retry.")
     return _start(run.job, resources, by, retry_of=run)
@@ -68,9 +77,9 @@ def resolve_attention(target: RunTarget, by: Actor, reason: str, *, bring_back: 
         raise ValidationError("Say why: the reason is kept with the machine's history.")
     now = clock.now()
     if not bring_back:
-        _close_over_there(target)
+        _must_be_home(target)
     with transaction.atomic():
-        locked = RunTarget.objects.select_for_update().select_related("run").get(pk=target.pk)
+        locked = RunTarget.objects.select_for_update().get(pk=target.pk)
         if locked.state != RunTarget.State.ATTENTION:
             raise ValidationError("This machine doesn't need attention any more.")
         locked.resolved_by, locked.resolution = str(by), reason
@@ -80,7 +89,6 @@ def resolve_attention(target: RunTarget, by: Actor, reason: str, *, bring_back: 
             locked.state, locked.outcome = RunTarget.State.ACTIVE, RunTarget.Outcome.NONE
             locked.direction, locked.step, locked.visit = "return", first.name, locked.visit + 1
             locked.tries, locked.entered_at, locked.due_at = 0, None, now
-            Run.objects.filter(pk=locked.run_id).update(finished_at=None)
         else:
             locked.state, locked.outcome = RunTarget.State.FINISHED, RunTarget.Outcome.RESOLVED
             locked.finished_at, locked.due_at = now, None
@@ -88,7 +96,11 @@ def resolve_attention(target: RunTarget, by: Actor, reason: str, *, bring_back: 
             locked.reserved_mb, locked.transfers_on = None, None
         locked.epoch += 1  # whoever may still think that they hold it records nothing
         locked.save()
+        if bring_back:  # last, as the engine's records lock the run last
+            Run.objects.filter(pk=locked.run_id).update(finished_at=None)
         nudge(QUEUE)
+    if not bring_back:
+        _take_marker_off(locked)
 
 
 def count_awake(run: Run) -> int:
@@ -133,6 +145,8 @@ def _queue(run: Run, resource: StoredResource) -> None:
         unfit = "refused: it belongs to another team"
     elif resource.missing_since is not None:
         unfit = "refused: inventory has not found it since " + resource.missing_since.isoformat(" ", "minutes")
+    elif not resource.management_server.enabled:
+        unfit = f"refused: its management server {resource.management_server} is disabled"
     elif resource.handed_out_to:
         unfit = f"refused: it was handed out to {resource.handed_out_to}"
     elif resource.share is None:
@@ -149,20 +163,30 @@ def _queue(run: Run, resource: StoredResource) -> None:
         target.save()
 
 
-def _close_over_there(target: RunTarget) -> None:
-    """What a person closes must be off; our marker comes off, so that the machine can be serviced again."""
+def _must_be_home(target: RunTarget) -> None:
+    """What a person closes is off and back in its library, or gone for good by their own doing."""
+    resource = target.resource
+    try:
+        seen = platform_for(resource.management_server).observe(resource.ref())
+    except Fault as fault:
+        raise ValidationError(f"The platform doesn't say how it is: {fault}") from fault
+    if seen.power is not Power.OFF:
+        raise ValidationError(f"It is {seen.power} ({seen.detail}): stop it first, or have it brought back.")
+    if seen.place not in (Place.LIBRARY, Place.ABSENT):
+        raise ValidationError(f"It is not in its library but on {seen.host or 'a host'}: have it brought back.")
+
+
+def _take_marker_off(target: RunTarget) -> None:
+    """Ours alone. One that stays after a fault is taken off by the machine's next preflight."""
     resource = target.resource
     platform = platform_for(resource.management_server)
     try:
-        seen = platform.observe(resource.ref())
-        if seen.power is not Power.OFF:
-            raise ValidationError(
-                f"It is {seen.power} now ({seen.detail}): stop it first, or have it brought back."
-            )
-        if seen.marker is not None and seen.marker.target == str(target.pk):
-            platform.unmark(resource.ref(), seen.marker)
+        marker = platform.observe(resource.ref()).marker
+        ours = marker is not None and marker.installation == Installation.current_name()
+        if marker is not None and ours and marker.target == str(target.pk):
+            platform.unmark(resource.ref(), marker)
     except Fault as fault:
-        raise ValidationError(f"The platform doesn't say how it is: {fault}") from fault
+        log.warning("The marker of target %s stays for now: %s", target.pk, fault)
 
 
 def _must_be_allowed(job: Job, by: Actor) -> None:

@@ -2,7 +2,6 @@
 
 import logging
 from datetime import datetime, timedelta
-from smtplib import SMTPException
 
 from django.conf import settings
 from django.core.mail import send_mail
@@ -37,17 +36,16 @@ def send_due(now: datetime) -> int:
 def _send(target: RunTarget) -> bool:
     # A header may not hold a line break, and a machine's name may hold anything.
     name = " ".join(target.resource.name.split())[:120]
-    try:
-        send_mail(
-            subject=f"[OVMST] Needs attention: {name}",
-            message=render_to_string("servicing/needs_attention_email.txt", {"target": target}),
-            from_email=settings.DEFAULT_FROM_EMAIL,
-            recipient_list=_recipients(target),
-        )
-    except (OSError, SMTPException) as error:
-        log.error("The alarm of target %s could not be sent: %s", target.pk, error)
-        return False
-    return True
+    text = render_to_string("servicing/needs_attention_email.txt", {"target": target})
+    reached = 0
+    for address in _recipients(target):  # one by one: an address that nothing can be sent to stops no other
+        try:
+            send_mail(f"[OVMST] Needs attention: {name}", text, settings.DEFAULT_FROM_EMAIL, [address])
+        except Exception as error:
+            log.exception("The alarm of target %s could not be sent to %r: %s", target.pk, address, error)
+        else:
+            reached += 1
+    return reached > 0
 
 
 def _recipients(target: RunTarget) -> list[str]:

@@ -44,6 +44,8 @@ class Notebook:
     unfinished: str = ""  # why a healthy machine is stored as partial
     reported: list[str] = field(default_factory=list)  # what has been said already in this visit
     asked_at: str = ""  # when the guest was last asked to restart or shut down
+    forced: bool = False  # we powered it off ourselves, as the job allows
+    library_has: str = ""  # somebody else's generation that its library publishes by now
     published: str = ""  # name of the generation that this target published
 
     def as_json(self) -> dict[str, Any]:
@@ -80,6 +82,10 @@ class Ledger(Protocol):
         """The platform says that this step's operation failed: the next one gets a new name."""
         ...
 
+    def has_begun(self) -> bool:
+        """Whether this visit of the step has an operation that hasn't failed."""
+        ...
+
     def owns(self, operation: OperationId) -> bool:
         """Whether this operation is one of this target's."""
         ...
@@ -105,7 +111,7 @@ class Context:
     entered_at: datetime  # when this step was entered
     twins: Callable[[], Sequence[str]]  # names of other resources with the same identity
     is_stale: Callable[[Marker], bool]  # a marker of ours whose target is over
-    can_isolate: Callable[[], bool]  # whether a host of the job has a servicing network
+    cannot_be_placed: Callable[[int], str]  # why no host of the job could ever take so many MiB; "" if one could
 
     @property
     def origin(self) -> Origin:

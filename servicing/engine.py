@@ -10,17 +10,18 @@ import os
 import socket
 import uuid
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import InterfaceError, OperationalError
 
 from inventory.drivers import platform_for
 from inventory.models import StoredResource
 from inventory.platforms.base import Marker, Platform
 from ovmst_site import clock
 from ovmst_site.faults import Fault, TryLater
+from ovmst_site.text import clean, clean_json
 from servicing import alarms, cycle, ledger, moves
 from servicing.context import Context, Notebook
 from servicing.cycle import Direction, Step
@@ -33,7 +34,10 @@ from servicing.updaters.base import Updater
 from servicing.updaters.registry import open_updater
 
 log = logging.getLogger(__name__)
-LONGEST_TEXT = 20_000  # characters of one event
+DOWNTIME = timedelta(minutes=1)  # a due target that nobody took for longer: no worker was there
+WAKE = 4  # how many waiting targets look when a slot gets free
+# Nothing can be recorded: the lease runs out, and the step is looked at again.
+CANNOT_RECORD = (LeaseLost, OperationalError, InterfaceError)
 
 # Names this process in leases; a restarted worker is another one.
 WORKER = f"{socket.gethostname()[:60]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
@@ -81,6 +85,7 @@ def _one_step(lease: Lease, *, may_go_on: bool) -> tuple[Move, Lease]:
     now = clock.now()
     notes = Notebook.from_json(target.notes)
     holding = Holding(lease, target, Installation.current_name(), clock.now, _lease_length())
+    _forgive_downtime(target, now)
     if target.step == "mark" and holding.has_begun():
         notes.marked = True  # perhaps: a worker that died there couldn't say
     lines: list[Line] = []
@@ -98,7 +103,17 @@ def _one_step(lease: Lease, *, may_go_on: bool) -> tuple[Move, Lease]:
         # A second look at once would be busy waiting.
         move.goes_on = False
         move.changes["due_at"] = clock.now() + timedelta(seconds=settings.POLL_SECONDS)
-    _record(holding, target, notes, move, lines)
+    try:
+        _record(holding, target, notes, move, lines)
+    except CANNOT_RECORD:
+        raise
+    except Exception as error:
+        # Patience must be asked even so, else a machine would stay where it is for ever.
+        log.exception("What became of target %s could not be recorded", target.pk)
+        notes = Notebook.from_json(target.notes)
+        fault = TryLater(f"what was seen could not be recorded: {type(error).__name__}")
+        move = moves.after_fault(target, notes, fault, clock.now())
+        _record(holding, target, notes, move, [])
     return move, holding.lease
 
 
@@ -111,16 +126,16 @@ def _cancelled(target: RunTarget, notes: Notebook, holding: Holding) -> Move | N
 def _do(step: Step, target: RunTarget, notes: Notebook, holding: Holding, lines: list[Line]) -> Move:
     try:
         outcome: Outcome = step.does(_context(target, notes, holding, lines))
+        return moves.after_outcome(target, notes, outcome, clock.now())
     except Fault as fault:
         return moves.after_fault(target, notes, fault, clock.now())
-    except (LeaseLost, DatabaseError):
-        raise  # nothing can be recorded: the lease runs out, and the step is looked at again
+    except CANNOT_RECORD:
+        raise
     except Exception as error:
         log.exception("Step %s of target %s failed unexpectedly", step.name, target.pk)
         return moves.after_fault(
             target, notes, TryLater(f"unexpected error: {type(error).__name__}: {error}"), clock.now()
         )
-    return moves.after_outcome(target, notes, outcome, clock.now())
 
 
 def _context(target: RunTarget, notes: Notebook, holding: Holding, lines: list[Line]) -> Context:
@@ -144,7 +159,7 @@ def _context(target: RunTarget, notes: Notebook, holding: Holding, lines: list[L
         entered_at=target.entered_at or clock.now(),
         twins=resource.twins,
         is_stale=holding.is_stale,
-        can_isolate=holding.can_isolate,
+        cannot_be_placed=holding.cannot_be_placed,
     )
 
 
@@ -164,7 +179,7 @@ def _record(holding: Holding, target: RunTarget, notes: Notebook, move: Move, li
             entered_at=target.entered_at or now,
             left_at=now,
             result=move.result,
-            note=_clean(move.note),
+            note=clean(move.note),
         )
     changes: dict[str, Any] = {
         "state": RunTarget.State.ACTIVE,
@@ -172,11 +187,11 @@ def _record(holding: Holding, target: RunTarget, notes: Notebook, move: Move, li
         "deadline": target.deadline,
         "visit": target.visit,
         **move.changes,
-        "notes": notes.as_json(),
+        "notes": clean_json(notes.as_json()),
     }
     for name in ("note", "reason"):
         if name in changes:
-            changes[name] = _clean(changes[name])
+            changes[name] = clean(changes[name])
     if not move.goes_on:
         changes |= {"lease_owner": "", "lease_until": None}
 
@@ -185,6 +200,7 @@ def _record(holding: Holding, target: RunTarget, notes: Notebook, move: Move, li
             StoredResource.objects.filter(pk=target.resource_id).update(**move.resource)
         if changes.get("state") == RunTarget.State.FINISHED:
             ledger.free(RunTarget.objects.get(pk=target.pk))
+            _wake_waiting(target)
             if notes.published:
                 Generation.objects.get_or_create(
                     resource_id=target.resource_id,
@@ -196,10 +212,13 @@ def _record(holding: Holding, target: RunTarget, notes: Notebook, move: Move, li
                         "compliance": notes.verdict,
                     },
                 )
+        if changes.get("state") == RunTarget.State.ATTENTION:
+            # Its slot stays taken, the library server's transfers go on.
+            ledger.free_transfer(RunTarget.objects.get(pk=target.pk))
         if move.is_over:
             _finish_run(target.run_id)
 
-    cleaned = [Line(_clean(line.text), line.level) for line in lines]
+    cleaned = [Line(clean(line.text), line.level) for line in lines]
     ledger.record(
         holding.lease,
         changes,
@@ -210,6 +229,21 @@ def _record(holding: Holding, target: RunTarget, notes: Notebook, move: Move, li
         at_step=target.step,
         also=also,
     )
+
+
+def _forgive_downtime(target: RunTarget, now: datetime) -> None:
+    """Time in which no worker looked doesn't count against a step's patience."""
+    if target.deadline is not None and target.due_at is not None and now - target.due_at > DOWNTIME:
+        target.deadline += now - target.due_at
+
+
+def _wake_waiting(target: RunTarget) -> None:
+    """A slot is free: those who have waited longest look at once."""
+    waiting = RunTarget.objects.filter(
+        step="place", state=RunTarget.State.ACTIVE, run__job__host_group=target.run.job.host_group_id
+    )
+    first = list(waiting.order_by("pk").values_list("pk", flat=True)[:WAKE])
+    RunTarget.objects.filter(pk__in=first, step="place", state=RunTarget.State.ACTIVE).update(due_at=clock.now())
 
 
 def _poll(target: RunTarget) -> float:
@@ -240,9 +274,3 @@ def _load(pk: int) -> RunTarget:
 
 def _lease_length() -> timedelta:
     return timedelta(seconds=settings.LEASE_SECONDS)
-
-
-def _clean(text: str) -> str:
-    """Text from outside as the database takes it: no NUL (PostgreSQL refuses it), of bounded length."""
-    text = text.replace("\0", "\N{SYMBOL FOR NULL}")
-    return text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + "…"

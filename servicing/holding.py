@@ -6,6 +6,7 @@ from typing import Any
 
 from inventory.models import Host
 from inventory.platforms.base import HostRef, Marker, OperationId
+from ovmst_site.text import clean_json
 from servicing import ledger, placement
 from servicing.ledger import Lease
 from servicing.models import Operation, PackageReport, RunTarget
@@ -44,6 +45,8 @@ class Holding:
     def reserve(self, memory_mb: int) -> HostRef | None:
         if self.target.reserved_mb is not None and self.target.host is not None:
             return self.target.host.ref()
+        if self._others_first(memory_mb):
+            return None
         for host in placement.candidates(self._hosts(), memory_mb):
             if ledger.reserve(self.lease, host, memory_mb):
                 self.target.host, self.target.reserved_mb = host, memory_mb
@@ -56,8 +59,28 @@ class Holding:
             return False
         return RunTarget.objects.filter(pk=int(marker.target), state=RunTarget.State.FINISHED).exists()
 
-    def can_isolate(self) -> bool:
-        return any(host.servicing_network for host in self._hosts())
+    def _others_first(self, memory_mb: int) -> bool:
+        """Whether somebody who waits longer, and would fit where this one does, waits for a slot."""
+        job = self.target.run.job
+        return RunTarget.objects.filter(
+            pk__lt=self.target.pk,
+            step="place",
+            state=RunTarget.State.ACTIVE,
+            reserved_mb=None,
+            cancel_requested_at=None,
+            run__job__host_group=job.host_group_id,
+            resource__management_server=self.target.resource.management_server_id,
+            resource__memory_mb__lte=memory_mb,
+        ).exists()
+
+    def cannot_be_placed(self, memory_mb: int) -> str:
+        # Hosts in maintenance count: they come back.
+        hosts = [host for host in self._hosts(in_maintenance=True) if host.servicing_network and host.slots]
+        if not hosts:
+            return "no host of this job has a servicing network and a slot"
+        if all(host.memory_mb < memory_mb for host in hosts):
+            return f"no host of this job has {memory_mb} MiB for serviced machines"
+        return ""
 
     def release(self) -> None:
         ledger.release(self.lease)
@@ -93,33 +116,31 @@ class Holding:
     def packages(self, moment: str, packages: Sequence[Package], pending: Sequence[Pending]) -> None:
         values: dict[str, Any] = {
             "taken_at": self._now(),
-            "packages": {package.name: package.version for package in packages},
-            "pending": [
-                {
-                    "name": p.name,
-                    "installed": p.installed,
-                    "offered": p.offered,
-                    "origin": p.origin,
-                    "security": p.security,
-                    "held": p.held.value,
-                }
-                for p in pending
-            ],
+            "packages": clean_json({package.name: package.version for package in packages}),
+            "pending": clean_json(
+                [
+                    {
+                        "name": p.name,
+                        "installed": p.installed,
+                        "offered": p.offered,
+                        "origin": p.origin,
+                        "security": p.security,
+                        "held": p.held.value,
+                    }
+                    for p in pending
+                ]
+            ),
         }
         if moment == "before":  # the first one stays
             PackageReport.objects.get_or_create(target=self.target, moment=moment, defaults=values)
         else:
             PackageReport.objects.update_or_create(target=self.target, moment=moment, defaults=values)
 
-    def _hosts(self) -> list[Host]:
+    def _hosts(self, *, in_maintenance: bool = False) -> list[Host]:
         job = self.target.run.job
-        return list(
-            Host.objects.filter(
-                group=job.host_group,
-                management_server=self.target.resource.management_server,
-                in_maintenance=False,
-            )
-        )
+        server = self.target.resource.management_server
+        hosts = Host.objects.filter(group=job.host_group, management_server=server)
+        return list(hosts if in_maintenance else hosts.filter(in_maintenance=False))
 
 
 class Guarded:

@@ -12,8 +12,10 @@ from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import F, Q
+from django.db.models.functions import Greatest
 
 from inventory.models import Host, LibraryServer
+from ovmst_site.text import clean
 from servicing.models import Event, Operation, RunTarget, StepRecord
 
 
@@ -136,11 +138,20 @@ def free(target: RunTarget) -> None:
     """Give back what a locked target holds; the caller holds its lease or its lock, in a transaction."""
     if target.reserved_mb is not None and target.host_id is not None:
         Host.objects.filter(pk=target.host_id).update(
-            slots_used=F("slots_used") - 1, memory_used_mb=F("memory_used_mb") - target.reserved_mb
+            slots_used=Greatest(F("slots_used") - 1, 0),
+            memory_used_mb=Greatest(F("memory_used_mb") - target.reserved_mb, 0),
         )
+        RunTarget.objects.filter(pk=target.pk).update(reserved_mb=None)
+    free_transfer(target)
+
+
+def free_transfer(target: RunTarget) -> None:
+    """Give back a locked target's transfer token; harmless when it holds none."""
     if target.transfers_on_id is not None:
-        LibraryServer.objects.filter(pk=target.transfers_on_id).update(transfers_used=F("transfers_used") - 1)
-    RunTarget.objects.filter(pk=target.pk).update(reserved_mb=None, transfers_on=None)
+        LibraryServer.objects.filter(pk=target.transfers_on_id).update(
+            transfers_used=Greatest(F("transfers_used") - 1, 0)
+        )
+        RunTarget.objects.filter(pk=target.pk).update(transfers_on=None)
 
 
 def take_transfer(lease: Lease, server: LibraryServer) -> bool:
@@ -164,9 +175,7 @@ def give_transfer_back(lease: Lease) -> None:
         target = _held(lease).select_for_update().first()
         if target is None:
             raise LeaseLost(f"target {lease.target}")
-        if target.transfers_on_id is not None:
-            LibraryServer.objects.filter(pk=target.transfers_on_id).update(transfers_used=F("transfers_used") - 1)
-            RunTarget.objects.filter(pk=target.pk).update(transfers_on=None)
+        free_transfer(target)
 
 
 def begin_operation(
@@ -203,7 +212,7 @@ def fail_operation(lease: Lease, direction: str, step: str, visit: int, reason: 
             raise LeaseLost(f"target {lease.target}")
         Operation.objects.filter(
             target=lease.target, direction=direction, step=step, visit=visit, failed_at=None
-        ).update(failed_at=now, failure=reason)
+        ).update(failed_at=now, failure=clean(reason))
 
 
 def next_due(queue: str, now: datetime) -> bool:

@@ -47,13 +47,15 @@ def after_outcome(target: RunTarget, notes: Notebook, outcome: Outcome, now: dat
         case Skip(reason, decision_needed):
             kind = "decision needed" if decision_needed else "refused"
             return _skip(now, f"{kind}: {reason}")
-        case Wait(seconds, note):
+        case Wait(seconds, note, counts):
+            if not counts and target.deadline is not None:
+                target.deadline += timedelta(seconds=seconds)
             if target.deadline is not None and now >= target.deadline:
                 return after_fault(target, notes, GiveUp(f"out of patience: {note}"), now)
             due = now + timedelta(seconds=seconds)
             if target.deadline is not None:
                 due = min(due, max(target.deadline, now))
-            changes = {"due_at": due, "note": note, "tries": 0}
+            changes = {"due_at": due, "note": note, "tries": 0, "deadline": target.deadline}
             return Move(changes, "wait", note, goes_on=seconds == 0, leaves=False)
     raise AssertionError(outcome)
 
@@ -113,6 +115,8 @@ def enter(target: RunTarget, direction: Direction, step: str, now: datetime) -> 
     if found is None:
         raise LookupError(f"{direction} has no step {step}")
     patience = target.run.job.patience_for(step, found.patience)
+    if direction is Direction.RETURN and found.patience is not None and patience is not None:
+        patience = max(patience, found.patience)  # a job may hurry a machine, not give up bringing it back
     return {
         "state": RunTarget.State.ACTIVE,
         "direction": direction.value,
@@ -132,6 +136,12 @@ def _skip(now: datetime, reason: str) -> Move:
 
 
 def _finish(target: RunTarget, notes: Notebook, now: datetime, note: str) -> Move:
+    if not notes.published and notes.library_has:
+        reason = f"its library has published {notes.library_has} meanwhile, it was woken from {notes.generation}"
+        if not target.resolved_by:
+            return park(reason)
+        changes = _over(RunTarget.Outcome.RESOLVED, now) | {"reason": f"{target.reason}; {reason}"}
+        return Move(changes, "done", reason, resource={"generation": notes.library_has, "compliance": "unknown"})
     if not notes.published:
         move = Move(_over(RunTarget.Outcome.RESTORED, now), "done", note)
         # What is stored is what the first scan saw.

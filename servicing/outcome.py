@@ -16,6 +16,7 @@ class Wait:
 
     seconds: float
     note: str = ""
+    counts: bool = True  # against the step's patience; not where it waits for its turn
 
 
 @dataclass(frozen=True, slots=True)

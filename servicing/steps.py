@@ -48,8 +48,8 @@ def preflight(ctx: Context) -> Outcome:
     if twins := ctx.twins():
         names = ", ".join(repr(name) for name in twins)
         return Skip(f"it has the same identity (UUID or MAC address) as {names}", decision_needed=True)
-    if not ctx.can_isolate():
-        return Skip("no host of this job has a servicing network")
+    if reason := ctx.cannot_be_placed(facts.memory_mb):
+        return Skip(reason)
     ctx.notes.generation = facts.generation
     ctx.notes.adapters = dict(facts.adapters)
     ctx.notes.memory_mb = facts.memory_mb
@@ -99,7 +99,7 @@ def fetch(ctx: Context) -> Outcome:
     if seen.failed_operation:
         raise GiveUp(f"it could not be brought to {ctx.on.name}: {seen.failed_operation}")
     if not ctx.ledger.take_transfer():
-        return Wait(max(ctx.poll, 2), "all transfers of its library server are taken")
+        return Wait(ctx.poll, "all transfers of its library server are taken", counts=False)
     ctx.platform.fetch(ctx.machine, ctx.on, ctx.ledger.operation())
     return Wait(ctx.poll, f"on its way to {ctx.on.name}")
 
@@ -160,7 +160,9 @@ def start(ctx: Context) -> Outcome:
     _must_be_off(seen)
     if not seen.protected or not seen.is_isolated_on(network):
         raise GiveUp("it lost its protection or its isolation before it was started")
-    if ctx.notes.was_started:
+    gone = seen.ended is not Ended.UNKNOWN and ctx.ledger.has_begun()
+    if ctx.notes.was_started or gone:
+        ctx.notes.was_started = True
         raise GiveUp(f"it was started and is off again ({seen.ended})")
     ctx.platform.start(ctx.machine, ctx.ledger.operation())
     ctx.notes.was_started = True
@@ -302,7 +304,7 @@ def shut_down(ctx: Context) -> Outcome:
         return waiting
     _must_be_marked(ctx, seen)
     if seen.power is Power.OFF:
-        if seen.ended is Ended.CLEAN or (seen.ended is Ended.FORCED and ctx.policy.allow_force_off):
+        if seen.ended is Ended.CLEAN or (seen.ended is Ended.FORCED and ctx.notes.forced):
             return Done(f"off, {seen.ended}")
         raise GiveUp(f"it is off, but nothing shows that it shut down clean ({seen.ended}){_where(seen)}")
     if not seen.is_ours(ctx.marker):
@@ -311,6 +313,9 @@ def shut_down(ctx: Context) -> Outcome:
     if ctx.policy.allow_force_off and ctx.now() - ctx.entered_at > FORCE_OFF_AFTER:
         if ctx.updater.is_installing(ctx.platform.guest(ctx.machine, ctx.on)):
             return Wait(ctx.poll, "an installer runs: it isn't forced off")
+        if not ctx.notes.forced:
+            ctx.notes.forced = True  # recorded before it is done
+            return Wait(0, "to be powered off, as the job allows")
         ctx.platform.shut_down(ctx.machine, force=True)
         return Wait(ctx.poll, "powered off, as the job allows")
     if not _asked_lately(ctx):
@@ -424,6 +429,7 @@ def bring_back(ctx: Context) -> Outcome:
     if published := _published_by_us(ctx, seen):
         return published
     if seen.place is Place.LIBRARY:
+        ctx.notes.library_has = seen.generation
         return Done(f"its library has published {seen.generation} meanwhile")
     if seen.failed_operation:
         ctx.ledger.operation_failed(seen.failed_operation)
@@ -445,7 +451,7 @@ def _store(ctx: Context, seen: Observed) -> Wait:
     _must_be_marked(ctx, seen)
     _must_be_off(seen)
     if not ctx.ledger.take_transfer():
-        return Wait(max(ctx.poll, 2), "all transfers of its library server are taken")
+        return Wait(ctx.poll, "all transfers of its library server are taken", counts=False)
     ctx.platform.store(ctx.machine, ctx.origin, ctx.ledger.operation())
     return Wait(ctx.poll, "being stored")
 

@@ -96,13 +96,13 @@ class StoredResource(models.Model):
 
     def twins(self) -> list[str]:
         """Names of other resources with the same identity (UUID or a MAC address): two machines of which one
-        could overwrite the other in a directory or an update system."""
+        could overwrite the other in a directory or an update system. Another team's is not named."""
         others = StoredResource.objects.exclude(pk=self.pk).filter(missing_since=None)
-        found = list(others.filter(uuid=self.uuid).exclude(uuid="").values_list("name", flat=True))
-        for other in others.filter(_shares_a_mac(self.mac_addresses)).only("name", "mac_addresses"):
-            if set(other.mac_addresses) & set(self.mac_addresses) and other.name not in found:
-                found.append(other.name)
-        return found
+        found = list(others.filter(uuid=self.uuid).exclude(uuid=""))
+        for other in others.filter(_shares_a_mac(self.mac_addresses)):
+            if set(other.mac_addresses) & set(self.mac_addresses) and other not in found:
+                found.append(other)
+        return [other.name if other.team_id == self.team_id else "a machine of another team" for other in found]
 
 
 def _shares_a_mac(addresses: list[str]) -> Q:

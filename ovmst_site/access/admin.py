@@ -7,7 +7,6 @@ from django.contrib.auth.models import Group
 from ovmst_site.access.admin_site import GatedAdmin
 from ovmst_site.access.models import Membership, Person, Team
 
-
 admin.site.unregister(Group)
 
 

@@ -11,6 +11,8 @@ from servicing import cycle
 from servicing.context import Policy
 from servicing.updaters.registry import KINDS
 
+LONGEST_PATIENCE = 30 * 24 * 60  # minutes
+
 
 class UpdateSystem(models.Model):
     """WSUS, Configuration Manager, apt, the lab: what a driver in updaters/ drives."""
@@ -121,7 +123,12 @@ def validate_patience(patience: Any) -> None:
     steps = {step.name for table in cycle.TABLES.values() for step in table}
     for step, minutes in patience.items() if isinstance(patience, dict) else [(None, None)]:
         known = step in steps
-        if not known or isinstance(minutes, bool) or not isinstance(minutes, int | float) or minutes <= 0:
+        if (
+            not known
+            or isinstance(minutes, bool)
+            or not isinstance(minutes, int | float)
+            or not 0 < minutes <= LONGEST_PATIENCE
+        ):
             known_steps = ", ".join(sorted(steps))
             raise ValidationError({"patience": f'Write minutes per step: {{"ready": 5}}. Steps: {known_steps}.'})
 

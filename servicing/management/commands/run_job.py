@@ -1,5 +1,6 @@
 """manage.py run_job NAME [--wait]: start a run; with --wait, perform it here and follow it to its end."""
 
+import logging
 import signal
 import sys
 import threading
@@ -9,7 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import connection
+from django.db import DatabaseError, close_old_connections, connection
 
 from ovmst_site import clock
 from ovmst_site.access.gate import SERVICE
@@ -17,6 +18,7 @@ from servicing import alarms, engine
 from servicing.actions import QUEUE, count_awake, start_run
 from servicing.models import Event, Job, Run, RunTarget
 
+log = logging.getLogger(__name__)
 LOOK_EVERY = 0.2  # seconds
 Outcome = RunTarget.Outcome
 
@@ -71,6 +73,10 @@ class Command(BaseCommand):
                 self._tell(run, told)
                 if not open_targets:
                     break
+                if not any(worker.is_alive() for worker in workers):
+                    raise CommandError(
+                        f"All workers ended; go on with: run_job {run.job.name} --wait --resume {run.pk}"
+                    )
                 time.sleep(LOOK_EVERY)
         finally:
             interrupted = stop.is_set()
@@ -95,7 +101,15 @@ class Command(BaseCommand):
 def _work(run: int, stop: threading.Event) -> None:
     try:
         while not stop.is_set():
-            if not engine.advance_due(QUEUE, only_run=run, stop=stop.is_set):
+            try:
+                taken = engine.advance_due(QUEUE, only_run=run, stop=stop.is_set)
+            except DatabaseError as error:
+                log.warning(
+                    "The database went away (%s); leases run out and are taken again.", type(error).__name__
+                )
+                close_old_connections()
+                taken = 0
+            if not taken:
                 stop.wait(min(settings.POLL_SECONDS, 0.5))
     finally:
         connection.close()
