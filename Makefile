@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+VM_TESTS ?= vm and not long
 VM_WORK ?= /var/tmp/ovmst-vm-test
 # pytest's own processes: the tests wait for databases as much as they compute.
 JOBS   ?= 2
@@ -69,9 +70,10 @@ migrations: install
 vm-test: libvirt
 	rm -rf $(VM_WORK)
 	mkdir -p -m 755 $(VM_WORK)
-	OVMST_DATA=$(VM_WORK)/data OVMST_POLL_SECONDS=2 OVMST_LEASE_SECONDS=30 $(BIN)/pytest tests -m vm $(VM_ARGS)
+	OVMST_DATA=$(VM_WORK)/data OVMST_POLL_SECONDS=2 OVMST_LEASE_SECONDS=30 $(BIN)/pytest tests -m "$(VM_TESTS)" $(VM_ARGS)
 
 long: check
+	$(MAKE) vm-test VM_TESTS="vm and long"
 
 dev: install
 	$(BIN)/python manage.py migrate --verbosity 0

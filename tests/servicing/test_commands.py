@@ -65,7 +65,11 @@ def test_attention_is_listed_and_resolved_with_a_reason(lab: LabSite, capsys: py
     with pytest.raises(CommandError, match="stop it first"):
         call_command("resolve_attention", str(target.pk), "--close", "--reason", "x")
     lab.world.outsiders.stop("m1")
-    call_command("resolve_attention", str(target.pk), "--close", "--reason", "stopped it by hand")
+    with pytest.raises(CommandError, match="not in its library"):
+        call_command("resolve_attention", str(target.pk), "--close", "--reason", "x")
+    call_command("resolve_attention", str(target.pk), "--return", "--reason", "stopped it by hand")
+    lab.run_to_end(run)
     target.refresh_from_db()
-    assert (target.state, target.outcome) == ("finished", "resolved by a person")
+    assert (target.state, target.outcome) == ("finished", "restored")
+    assert target.resolution == "stopped it by hand"
     assert target.reserved_mb is None

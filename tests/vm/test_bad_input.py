@@ -17,7 +17,7 @@ from tests.vm.bench import keys
 from tests.vm.site import RealSite, log_of, manage
 from tests.vm.test_servicing import published
 
-pytestmark = pytest.mark.vm
+pytestmark = [pytest.mark.vm, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

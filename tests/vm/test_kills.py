@@ -17,7 +17,7 @@ from servicing.models import Job, RunTarget
 from tests.vm.bench import offline
 from tests.vm.site import PROJECT, RealSite, log_of, manage
 
-pytestmark = pytest.mark.vm
+pytestmark = [pytest.mark.vm, pytest.mark.long]
 
 MOMENTS = ["fetch", "install", "store", "publish"]
 

@@ -32,10 +32,11 @@ def plain_faults() -> Iterator[None]:
     except LibvirtError as error:
         raise TryLater(str(error)) from error
     except DiskFull as error:
-        raise GiveUp(f"the disk is full: {error}") from error
+        raise GiveUp(f"no space is left on the disk of its library share: {error}") from error
     except ImageError as error:
         raise GiveUp(f"an image can't be worked with: {error}") from error
     except OSError as error:
         if records.is_disk_full(error):
-            raise GiveUp(f"the disk is full: {error.filename}") from error
+            where = f" ({error.filename})" if error.filename else ""
+            raise GiveUp(f"no space is left on the disk of its library share{where}") from error
         raise TryLater(f"{error.strerror}: {error.filename}") from error
