@@ -43,7 +43,9 @@ class LabSite:
     def start(self) -> Run:
         """Sync, put everything that was found into the job's group, and start a run."""
         sync(self.server, clock.now())
-        self.job.group.resources.set(StoredResource.objects.filter(management_server=self.server, missing_since=None))
+        self.job.group.resources.set(
+            StoredResource.objects.filter(management_server=self.server, missing_since=None)
+        )
         return start_run(self.job, SERVICE)
 
     def run_to_end(self, run: Run, *, longest: timedelta = timedelta(days=2)) -> None:
