@@ -34,15 +34,16 @@ $(VENV)/libvirt: requirements-libvirt.lock $(VENV)/installed
 libvirt: $(VENV)/libvirt
 
 test: test-sqlite test-team
+	@echo; echo "Real guests are not part of this: make vm-test (root, libvirt)."
 
 test-sqlite: install
-	env -u OVMST_DATABASE_URL -u OVMST_BROKER_URL $(BIN)/pytest tests -m "not vm and not team" -n $(JOBS)
+	env -u OVMST_DATABASE_URL -u OVMST_BROKER_URL $(BIN)/pytest tests --ignore=tests/vm -m "not vm and not team" -n $(JOBS)
 
 # The same suite on PostgreSQL, and Celery workers over RabbitMQ, where both are named.
 test-team: install
 	@if [ -n "$$OVMST_TEST_DATABASE_URL" ] && [ -n "$$OVMST_TEST_BROKER_URL" ]; then \
-	  OVMST_DATABASE_URL=$$OVMST_TEST_DATABASE_URL OVMST_BROKER_URL=$$OVMST_TEST_BROKER_URL $(BIN)/pytest tests -m "not vm and not team" -n $(JOBS) && \
-	  OVMST_DATABASE_URL=$$OVMST_TEST_DATABASE_URL OVMST_BROKER_URL=$$OVMST_TEST_BROKER_URL $(BIN)/pytest tests -m "team and not vm"; \
+	  OVMST_DATABASE_URL=$$OVMST_TEST_DATABASE_URL OVMST_BROKER_URL=$$OVMST_TEST_BROKER_URL $(BIN)/pytest tests --ignore=tests/vm -m "not vm and not team" -n $(JOBS) && \
+	  OVMST_DATABASE_URL=$$OVMST_TEST_DATABASE_URL OVMST_BROKER_URL=$$OVMST_TEST_BROKER_URL $(BIN)/pytest tests --ignore=tests/vm -m "team and not vm"; \
 	else \
 	  echo; echo "RAN WITHOUT PostgreSQL and RabbitMQ: the embedded way (SQLite, broker in memory) only."; \
 	  echo "Name servers to test the team way: OVMST_TEST_DATABASE_URL=postgresql://user@host/name OVMST_TEST_BROKER_URL=amqp://guest:guest@host//"; \
