@@ -17,12 +17,12 @@ Package files:
  500 http://security.ubuntu.com/ubuntu jammy-security/main amd64 Packages
      release v=22.04,o=Ubuntu,a=jammy-security,n=jammy,l=Ubuntu,c=main,b=amd64
      origin security.ubuntu.com
- 500 http://deb.debian.org/debian-security bookworm-security/main amd64 Packages
+ 500 http://mirror.example.org/debian-security bookworm-security/main amd64 Packages
      release v=12,o=Debian,a=oldstable-security,n=bookworm-security,l=Debian-Security,c=main,b=amd64
-     origin deb.debian.org
- 500 http://deb.debian.org/debian bookworm/main amd64 Packages
+     origin mirror.example.org
+ 500 http://mirror.example.org/debian bookworm/main amd64 Packages
      release v=12.15,o=Debian,a=oldstable,n=bookworm,l=Debian,c=main,b=amd64
-     origin deb.debian.org
+     origin mirror.example.org
  500 file:/srv/our packages ./ Packages
      release c=
 Pinned packages:
@@ -34,9 +34,9 @@ libc6:
   Candidate: 2.36-9+deb12u14
   Version table:
      2.36-9+deb12u14 500
-        500 http://deb.debian.org/debian bookworm/main amd64 Packages
+        500 http://mirror.example.org/debian bookworm/main amd64 Packages
      2.36-9+deb12u7 500
-        500 http://deb.debian.org/debian-security bookworm-security/main amd64 Packages
+        500 http://mirror.example.org/debian-security bookworm-security/main amd64 Packages
  *** 2.36-9+deb12u3 100
         100 /var/lib/dpkg/status
 libc6:i386:
@@ -44,7 +44,7 @@ libc6:i386:
   Candidate: 2.36-9+deb12u14
   Version table:
  *** 2.36-9+deb12u14 500
-        500 http://deb.debian.org/debian bookworm/main i386 Packages
+        500 http://mirror.example.org/debian bookworm/main i386 Packages
         100 /var/lib/dpkg/status
 own-tool:
   Installed: 1.0
@@ -90,7 +90,7 @@ def test_sources_are_read_with_their_words():
     sources = parsing.read_sources(SOURCES)
     assert "/var/lib/dpkg/status" not in sources
     assert [s.security for s in sources.values()] == [True, True, False, False]
-    assert str(sources["http://deb.debian.org/debian bookworm/main amd64 Packages"]) == "Debian oldstable"
+    assert str(sources["http://mirror.example.org/debian bookworm/main amd64 Packages"]) == "Debian oldstable"
     assert str(sources["file:/srv/our packages ./ Packages"]) == "file:/srv/our packages ./ Packages"
 
 
