@@ -33,9 +33,35 @@ ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "localhost 127.0.0.1 [::1]")
 ROOT_URLCONF = "ovmst_site.urls"
 ASGI_APPLICATION = "ovmst_site.asgi.application"
 AUTH_USER_MODEL = "access.Person"
-LOGIN_URL = "admin:login"
+LOGIN_URL = "access:sign-in"
+LOGIN_REDIRECT_URL = "servicing:home"
+LOGOUT_REDIRECT_URL = LOGIN_URL
 STATIC_URL = "static/"
-STATIC_ROOT = DATA / "static"
+# Served by the application itself, straight from the apps' folders: nothing to collect, no server in front.
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_MAX_AGE = 300
+FORM_RENDERER = "ovmst_site.web.forms.Renderer"
+FILTERS_EMPTY_CHOICE_LABEL = "any"
+# Everything comes from here, nothing is inline, nothing is evaluated; also for the admin.
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'none'"],
+        "script-src": ["'self'"],
+        "style-src": ["'self'"],
+        "img-src": ["'self'", "data:"],
+        "font-src": ["'self'"],
+        "connect-src": ["'self'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+        "base-uri": ["'none'"],
+    }
+}
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+# Behind HTTPS: cookies never travel in the clear.
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env.flag("HTTPS", default=False)
+SESSION_COOKIE_AGE = 12 * 3600
+CSRF_TRUSTED_ORIGINS = env.words("TRUSTED_ORIGINS")
 
 INSTALLED_APPS = [
     "servicing",
@@ -43,6 +69,8 @@ INSTALLED_APPS = [
     "ovmst_site.access",
     "ovmst_site.web",
     "django_htmx",
+    "django_filters",
+    "csp",
     "django_celery_beat",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -50,14 +78,19 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "django.forms",  # its templates, below our own
 ]
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "ovmst_site.web.middleware.StaticFiles",
+    "ovmst_site.web.middleware.WholePageSignIn",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.auth.middleware.LoginRequiredMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
@@ -73,6 +106,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "servicing.views.header.header",
             ],
         },
     },

@@ -1,10 +1,14 @@
-"""All URLs. The plain Django admin shows the models until the pages come."""
+"""All URLs."""
 
 from django.contrib import admin
-from django.urls import path
-from django.views.generic import RedirectView
+from django.urls import include, path
+
+from ovmst_site.web.help import help_page
 
 urlpatterns = [
+    path("", include("servicing.urls")),
+    path("", include("ovmst_site.access.urls")),
+    path("help/", help_page, name="help"),
+    path("help/<str:name>/", help_page, name="help"),
     path("admin/", admin.site.urls),
-    path("", RedirectView.as_view(pattern_name="admin:index")),
 ]

@@ -4,10 +4,11 @@ Every read that is shown to somebody goes through `visible`. It uses nothing but
 so a model is guarded by declaring where its team is, and one that doesn't declare it fails a test.
 """
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.contrib.auth.models import AnonymousUser
 from django.db.models import Model, QuerySet
+from django.http import Http404
 
 from ovmst_site.access.models import Membership, Person, Role
 from ovmst_site.access.paths import NoTeam
@@ -49,3 +50,12 @@ def may(actor: Actor, instance: Model, action: str) -> bool:
     """Whether `actor` may do `action` on this one row."""
     manager = type(instance)._default_manager
     return visible(actor, manager.filter(pk=instance.pk), action).exists()
+
+
+def find_or_404(actor: Actor, queryset: QuerySet[M], action: str = "view", **lookup: Any) -> M:
+    """The one row that fits `lookup` and on which `actor` may do `action`. Raises Http404 for all others:
+    what a person may not see doesn't exist for them."""
+    found = visible(actor, queryset, action).filter(**lookup).first()
+    if found is None:
+        raise Http404(f"No {queryset.model._meta.verbose_name} here")
+    return found

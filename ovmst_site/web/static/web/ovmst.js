@@ -1,0 +1,61 @@
+// What pages do beyond plain links and forms. Everything works without it.
+"use strict";
+
+const root = document.documentElement;
+
+// The theme switch: from what is shown now to the other one.
+document.addEventListener("click", (event) => {
+  if (!event.target.closest("[data-theme-switch]")) return;
+  const system = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+  const now = root.dataset.theme === "auto" ? system : root.dataset.theme;
+  root.dataset.theme = now === "dark" ? "light" : "dark";
+  try {
+    localStorage.setItem("ovmst-theme", root.dataset.theme);
+  } catch {
+    // It holds for this page only.
+  }
+});
+
+// Menus close when something else is clicked, or by Escape. On a wide window the main one is always open.
+const wide = matchMedia("(min-width: 62rem)");
+function mainMenu() {
+  const menu = document.querySelector(".main-nav > details");
+  if (menu) menu.open = wide.matches;
+}
+wide.addEventListener("change", mainMenu);
+mainMenu();
+function closeMenus(except) {
+  for (const menu of document.querySelectorAll("details[data-menu][open]")) {
+    const isMain = menu.parentElement.classList.contains("main-nav");
+    if (menu !== except && !(isMain && wide.matches)) menu.open = false;
+  }
+}
+document.addEventListener("click", (event) => closeMenus(event.target.closest("details[data-menu]")));
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") closeMenus(null);
+});
+
+// A question before what can't be taken back: <form data-confirm="Delete this job?">.
+document.addEventListener("submit", (event) => {
+  const question = event.target.dataset.confirm;
+  if (question && !window.confirm(question)) event.preventDefault();
+});
+
+// A form is sent once: a second click on its button does nothing.
+document.addEventListener("submit", (event) => {
+  if (event.defaultPrevented || event.target.method !== "post") return;
+  if (event.target.dataset.sent) event.preventDefault();
+  event.target.dataset.sent = "1";
+});
+addEventListener("pageshow", () => {
+  for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
+});
+
+// "Select all on this page" in lists.
+document.addEventListener("change", (event) => {
+  const name = event.target.dataset.selectAll;
+  if (!name) return;
+  for (const box of document.querySelectorAll(`input[type=checkbox][name="${CSS.escape(name)}"]`)) {
+    box.checked = event.target.checked;
+  }
+});
