@@ -1,11 +1,12 @@
 """Create, edit and delete groups of machines."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models import QuerySet
 
 from inventory.models import StoredResource
 from ovmst_site import clock
@@ -16,6 +17,7 @@ from servicing import groups
 from servicing.actions.permission import must_act_for, must_own_group
 from servicing.models import Group
 
+LONGEST_NAME = 100  # characters
 AT_ONCE = 5000  # ids in one question; SQLite takes 32,766
 
 
@@ -67,6 +69,55 @@ def delete_group(group: Group, by: Actor) -> None:
             locked.delete()
 
 
+def add_members(group: Group, by: Actor, machines: QuerySet[StoredResource]) -> int:
+    """Put these machines on the list, beside what is on it; returns how many are new. Raises ValidationError,
+    adding none, where one isn't the team's or not theirs to see."""
+    must_own_group(group, by)
+    with transaction.atomic():
+        locked = _locked_list(group)
+        ids = _allowed(machines.only("pk"), locked.team, by)
+        before = locked.resources.count()
+        for some in batched(ids, AT_ONCE):
+            locked.resources.add(*some)
+        return locked.resources.count() - before
+
+
+def remove_members(group: Group, by: Actor, machines: QuerySet[StoredResource]) -> int:
+    """Take these machines off the list; returns how many were on it."""
+    must_own_group(group, by)
+    with transaction.atomic():
+        locked = _locked_list(group)
+        links = Group.resources.through.objects.filter(group=locked, storedresource__in=machines.values("pk"))
+        return links.delete()[0]
+
+
+def copy_group(group: Group, by: Actor) -> Group:
+    """The same group again under another name."""
+    must_own_group(group, by)
+    taken = set(Group.objects.current().filter(team=group.team).values_list("name", flat=True))
+    name = free_name(group.name, taken)
+    resources = group.resources.all() if group.kind == Group.Kind.STATIC else ()
+    return create_group(by, team=group.team, name=name, kind=group.kind, resources=resources, filter=group.filter)
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """A name for a copy that nothing has yet: "name (copy)", "name (copy 2)"."""
+    number = 1
+    while True:
+        ending = " (copy)" if number == 1 else f" (copy {number})"
+        candidate = name[: LONGEST_NAME - len(ending)] + ending
+        if candidate not in taken:
+            return candidate
+        number += 1
+
+
+def _locked_list(group: Group) -> Group:
+    locked = Group.objects.select_for_update().get(pk=group.pk)
+    if locked.kind != Group.Kind.STATIC:
+        raise ValidationError(f"The group {locked} is a saved filter: it has no list of machines.")
+    return locked
+
+
 def _save(group: Group, by: Actor, resources: Iterable[StoredResource] | None, filter: Mapping[str, Any]) -> Group:
     if group.kind == Group.Kind.FILTER:
         group.filter, resources = groups.clean_filter(filter, by=by, team=group.team), ()
@@ -86,12 +137,17 @@ def _allowed(resources: Iterable[StoredResource], team: Team, by: Actor) -> list
     asked = {resource.pk for resource in resources}
     theirs = visible(by, StoredResource.objects.filter(team=team), "change")
     found: set[int] = set()
-    ids = iter(sorted(asked))
-    while some := list(islice(ids, AT_ONCE)):
+    for some in batched(sorted(asked), AT_ONCE):
         found.update(theirs.filter(pk__in=some).values_list("pk", flat=True))
     if found != asked:
         raise ValidationError({"resources": f"{len(asked - found)} of these machines aren't machines of {team}."})
     return sorted(found)
+
+
+def batched(ids: Iterable[int], size: int) -> Iterator[list[int]]:
+    rest = iter(ids)
+    while some := list(islice(rest, size)):
+        yield some
 
 
 def _tidy(name: str) -> str:

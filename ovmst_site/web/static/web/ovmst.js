@@ -81,3 +81,8 @@ document.addEventListener("htmx:sendError", () => say("The server doesn't answer
 document.addEventListener("htmx:afterSwap", () => {
   if (document.getElementById("connection")) say("");
 });
+
+// Parts that ask for themselves again and again rest while nobody looks at the page.
+document.addEventListener("htmx:beforeRequest", (event) => {
+  if (document.hidden && event.detail.elt.matches("[data-polls]")) event.preventDefault();
+});
