@@ -38,7 +38,7 @@ def test_the_list_says_which_why_and_what_is_held(mine: Client, parked: RunTarge
     assert parked.reason[:40] in mine.get("/attention/").context["listing"].page[0].reason
     assert f"a slot and {parked.reserved_mb} MiB on host-1" in " ".join(page.split())
     one = mine.get(f"/attention/{parked.pk}/")
-    assert "started by somebody else" in one.content.decode()
+    assert "somebody else started it" in one.content.decode()
     assert one.context["since"] is not None
 
 
