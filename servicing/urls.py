@@ -2,9 +2,14 @@
 
 from django.urls import path
 
-from servicing.views import home
+from servicing.views import home, run, runs, target
 
 app_name = "servicing"
 urlpatterns = [
     path("", home.home, name="home"),
+    path("runs/", runs.runs, name="runs"),
+    path("runs/<int:pk>/", run.run, name="run"),
+    path("runs/<int:pk>/cancel/", run.cancel, name="run-cancel"),
+    path("runs/<int:pk>/retry/", run.retry, name="run-retry"),
+    path("runs/<int:pk>/targets/<int:target_pk>/", target.target, name="run-target"),
 ]
