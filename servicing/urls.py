@@ -1,0 +1,12 @@
+"""The pages of servicing."""
+
+from django.urls import path
+
+from servicing.views import log, stream
+
+app_name = "servicing"
+urlpatterns = [
+    path("runs/<int:pk>/events", stream.events, name="run-events"),
+    path("runs/<int:pk>/log", log.lines, name="run-log"),
+    path("runs/<int:pk>/log.txt", log.download, name="run-log-download"),
+]
