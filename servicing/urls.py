@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from servicing.views import home, run, runs, target
+from servicing.views import home, log, run, runs, stream, target
 
 app_name = "servicing"
 urlpatterns = [
@@ -12,4 +12,7 @@ urlpatterns = [
     path("runs/<int:pk>/cancel/", run.cancel, name="run-cancel"),
     path("runs/<int:pk>/retry/", run.retry, name="run-retry"),
     path("runs/<int:pk>/targets/<int:target_pk>/", target.target, name="run-target"),
+    path("runs/<int:pk>/events", stream.events, name="run-events"),
+    path("runs/<int:pk>/log", log.lines, name="run-log"),
+    path("runs/<int:pk>/log.txt", log.download, name="run-log-download"),
 ]
