@@ -23,6 +23,7 @@ from servicing.models import Run, RunTarget
 from servicing.run_filters import TargetFilter
 from servicing.tally import STANDINGS, standing, tally
 from servicing.telling import closing_line
+from servicing.views import log
 
 State = RunTarget.State
 # What somebody must look at comes first, then what is under way, then what hasn't begun.
@@ -119,6 +120,8 @@ def run(request: HttpRequest, pk: int) -> HttpResponse:
         "took": (run.finished_at or clock.now()) - run.started_at,
         "closing": closing_line(run) if is_over else "",
         "poll_every": POLL_EVERY,
+        "log_form": log.empty_form(),
+        "log_end": lambda: log.tail(run),  # asked where the whole page is drawn
     }
     return page_or_partial(request, "servicing/run.html", "servicing/run_targets.html", context)
 
@@ -158,4 +161,6 @@ def retry(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def _find(request: HttpRequest, pk: int, action: str = "view") -> Run:
-    return find_or_404(request.user, Run.objects.select_related("job", "started_by", "retry_of"), action, pk=pk)
+    return find_or_404(
+        request.user, Run.objects.select_related("job", "started_by", "retry_of", "occurrence"), action, pk=pk
+    )

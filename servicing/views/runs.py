@@ -41,7 +41,9 @@ class Row:
 @require_safe
 def runs(request: HttpRequest) -> HttpResponse:
     wanted = RunFilter(
-        request.GET, Run.objects.select_related("job", "started_by").annotate(took=TOOK), by=request.user
+        request.GET,
+        Run.objects.select_related("job", "started_by", "occurrence").annotate(took=TOOK),
+        by=request.user,
     )
     listing = Listing(request, wanted.qs, COLUMNS, sort="-run", per_page=PER_PAGE)
     counted = tallies(run.pk for run in listing.page)

@@ -13,6 +13,7 @@ from ovmst_site.access.gate import find_or_404
 from ovmst_site.web.http import page_or_partial
 from servicing.models import Operation, RunTarget, StepRecord
 from servicing.packages import of_target
+from servicing.views.log import LogForm, part
 from servicing.views.run import Row
 
 LONGEST_WAY = 400  # stays shown: a machine that went round and round
@@ -49,6 +50,8 @@ def target(request: HttpRequest, pk: int, target_pk: int) -> HttpResponse:
         pk=target_pk,
     )
     row = Row(found, clock.now())
+    its_lines = LogForm({"target": found.pk})
+    its_lines.is_valid()
     context = {
         "run": found.run,
         "target": found,
@@ -57,6 +60,7 @@ def target(request: HttpRequest, pk: int, target_pk: int) -> HttpResponse:
         "longest_way": LONGEST_WAY,
         "difference": of_target(found),
         "generations": list(found.generations.order_by("pk")),
+        "log": part(found.run, its_lines),
         "poll_every": POLL_EVERY,
     }
     return page_or_partial(request, "servicing/target.html", "servicing/target_now.html", context)

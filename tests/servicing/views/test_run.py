@@ -8,6 +8,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from ovmst_site import clock
 from ovmst_site.access.models import Person
 from servicing.actions import cancel_run
 from servicing.models import Run, RunTarget
@@ -54,7 +55,7 @@ def test_what_hangs_is_on_top(page: Client, lab: LabSite):
     by_pk = {t.pk: t for t in run.targets.all()}
     states = [by_pk[pk].state for pk in order]
     assert states == ["attention"] * 2 + ["active"] * 4 + ["queued"] * 2 + ["finished"] * 4
-    active = [by_pk[pk].entered_at for pk in order[2:6]]
+    active = [by_pk[pk].entered_at or clock.now() for pk in order[2:6]]
     assert active == sorted(active)
 
 
@@ -108,7 +109,7 @@ def test_a_finished_run_says_its_closing_line_and_is_quiet(page: Client, lab: La
     assert line in said
     assert closing_line(run, 0) == f"{line}, 0 awake"
     assert 'hx-trigger="run-changed' not in said
-    assert "every " not in said
+    assert "every 10s" not in said
     assert "/cancel/" not in said
     assert "/retry/" not in said, "nothing is left to retry"
 
@@ -259,3 +260,42 @@ def test_ten_thousand_targets_cost_what_one_costs(page: Client, lab: LabSite):
         assert len(many) == len(one), path
         print(f"\n10,000 targets {path}: {len(many)} queries, {took * 1000:.0f} ms")  # noqa: T201 - measured, not judged
     assert RunTarget.objects.count() == 10_001
+
+
+def test_the_log_is_on_the_page_and_is_searched_there(page: Client, lab: LabSite):
+    lab.machine("m1", name="alpha")
+    lab.machine("m2", name="beta")
+    run = lab.start()
+    lab.run_to_end(run)
+    said = page.get(f"/runs/{run.pk}/").content.decode()
+    assert "data-live-log" in said
+    assert 'data-open="false"' in said
+    assert said.count('class="log-line') == sum(run.targets.values_list("events", flat=True))
+    found = page.get(f"/runs/{run.pk}/log?machine=ALPHA", headers=HTMX).content.decode()
+    assert "<html" not in found
+    assert "data-live-log" not in found
+    assert found.count('class="log-line') == run.targets.get(resource__name="alpha").events
+    assert "beta" not in found
+    assert f'href="/runs/{run.pk}/log.txt?machine=ALPHA"' in found
+    again = page.get(f"/runs/{run.pk}/log?q=&machine=&level=", headers=HTMX).content.decode()
+    assert "data-live-log" in again, "without a filter it is the live log again"
+
+
+def test_a_targets_page_has_its_own_lines(page: Client, lab: LabSite):
+    lab.machine("m1")
+    lab.machine("m2")
+    run = lab.start()
+    lab.run_to_end(run)
+    target = run.targets.first()
+    assert target is not None
+    said = page.get(f"/runs/{run.pk}/targets/{target.pk}/").content.decode()
+    assert said.count('class="log-line') == target.events
+
+
+@pytest.mark.parametrize("query", ["q=%00", "machine=%00", "q=" + "x" * 300, "level=loud", "target=x", "before=1"])
+def test_a_log_that_cant_be_asked_for_says_so(page: Client, lab: LabSite, query: str):
+    run = make_run(lab, 1)
+    assert page.get(f"/runs/{run.pk}/log?{query}", headers=HTMX).status_code == 400
+    answer = page.get(f"/runs/{run.pk}/log?{query}")
+    assert answer.status_code == 400
+    assert "errorlist" in answer.content.decode()

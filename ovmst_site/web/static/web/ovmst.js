@@ -75,11 +75,13 @@ document.addEventListener("htmx:pushedIntoHistory", () => {
 const scrolled = new WeakMap();
 document.addEventListener("htmx:beforeSwap", (event) => {
   const wraps = event.detail.target.querySelectorAll(".table-wrap");
-  scrolled.set(event.detail.target, [...wraps].map((wrap) => wrap.scrollLeft));
+  scrolled.set(event.detail.target, [...wraps].map((wrap) => [wrap.scrollLeft, wrap.scrollTop]));
 });
 document.addEventListener("htmx:afterSwap", (event) => {
   const places = scrolled.get(event.detail.target) ?? [];
-  event.detail.target.querySelectorAll(".table-wrap").forEach((wrap, n) => (wrap.scrollLeft = places[n] ?? 0));
+  event.detail.target.querySelectorAll(".table-wrap").forEach((wrap, n) => {
+    [wrap.scrollLeft, wrap.scrollTop] = places[n] ?? [0, 0];
+  });
 });
 
 // A part that could not be fetched: htmx leaves the old one, so the page says that it is old.
