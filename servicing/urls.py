@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from servicing.views import attention, groups, home, jobs
+from servicing.views import attention, groups, home, jobs, log, run, runs, stream, target
 
 app_name = "servicing"
 urlpatterns = [
@@ -28,4 +28,12 @@ urlpatterns = [
     path("attention/", attention.attention, name="attention"),
     path("attention/<int:pk>/", attention.resolve, name="attention-resolve"),
     path("attention/<int:pk>/platform/", attention.platform, name="attention-platform"),
+    path("runs/", runs.runs, name="runs"),
+    path("runs/<int:pk>/", run.run, name="run"),
+    path("runs/<int:pk>/cancel/", run.cancel, name="run-cancel"),
+    path("runs/<int:pk>/retry/", run.retry, name="run-retry"),
+    path("runs/<int:pk>/targets/<int:target_pk>/", target.target, name="run-target"),
+    path("runs/<int:pk>/events", stream.events, name="run-events"),
+    path("runs/<int:pk>/log", log.lines, name="run-log"),
+    path("runs/<int:pk>/log.txt", log.download, name="run-log-download"),
 ]

@@ -1,4 +1,4 @@
-"""Somebody who signs in, and somebody of another team."""
+"""Who looks at pages: Ada belongs to the lab's team, Bob to another."""
 
 import pytest
 from django.test import Client
@@ -7,21 +7,30 @@ from ovmst_site.access.models import Membership, Person, Team
 from tests.factories import LabSite
 
 
-def _member(name: str, team: Team) -> Client:
-    person = Person.objects.create_user(name)
-    Membership.objects.create(person=person, team=team)
-    client = Client()
-    client.force_login(person)
+@pytest.fixture
+def ada(lab: LabSite) -> Person:
+    person = Person.objects.create_user("ada", "ada@example.org", "correct horse battery")
+    Membership.objects.create(person=person, team=lab.job.team)
+    return person
+
+
+@pytest.fixture
+def bob(db: None) -> Person:
+    person = Person.objects.create_user("bob", "bob@example.org", "correct horse battery")
+    Membership.objects.create(person=person, team=Team.objects.create(name="Others"))
+    return person
+
+
+@pytest.fixture
+def page(client: Client, ada: Person) -> Client:
+    """A browser in which Ada has signed in."""
+    client.force_login(ada)
     return client
 
 
 @pytest.fixture
-def mine(lab: LabSite) -> Client:
-    """A member of the lab's team."""
-    return _member("ada", lab.job.team)
-
-
-@pytest.fixture
-def other(lab: LabSite) -> Client:
-    """A member of another team."""
-    return _member("bob", Team.objects.create(name="Others"))
+def others_page(bob: Person) -> Client:
+    """One in which Bob has."""
+    client = Client()
+    client.force_login(bob)
+    return client
