@@ -3,6 +3,7 @@
 from django.db import models
 from django.db.models import Q
 
+from inventory.models.credential import Credential
 from inventory.platforms.base import Channel, MachineRef
 from inventory.remote.base import Secret
 
@@ -82,15 +83,16 @@ class StoredResource(models.Model):
     def __str__(self) -> str:
         return self.name
 
-    def ref(self) -> MachineRef:
-        """The machine as its driver needs to know it, credentials included."""
+    def ref(self, credential: Credential | None = None) -> MachineRef:
+        """The machine as its driver needs to know it, credentials included: its own, else `credential`."""
+        credential = self.credential or credential
         channel = Channel(
             kind=self.channel_kind,
-            user=self.credential.user if self.credential and self.credential.user else "root",
+            user=credential.user if credential and credential.user else "root",
             address=self.channel_address,
             port=self.channel_port,
             host_key=self.channel_host_key,
-            secret=self.credential.secret() if self.credential else Secret(""),
+            secret=credential.secret() if credential else Secret(""),
         )
         return MachineRef(self.external_id, self.name, self.share.path if self.share else "", channel)
 
