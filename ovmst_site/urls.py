@@ -12,3 +12,5 @@ urlpatterns = [
     path("help/<str:name>/", help_page, name="help"),
     path("admin/", admin.site.urls),
 ]
+
+handler500 = "ovmst_site.web.errors.server_error"

@@ -59,3 +59,25 @@ document.addEventListener("change", (event) => {
     box.checked = event.target.checked;
   }
 });
+
+// A part that could not be fetched: htmx leaves the old one, so the page says that it is old.
+function say(text) {
+  let line = document.getElementById("connection");
+  if (!line) {
+    line = document.createElement("p");
+    line.id = "connection";
+    line.className = "message warning";
+    line.setAttribute("role", "status");
+    document.querySelector("main").prepend(line);
+  }
+  line.textContent = text;
+  line.hidden = !text;
+}
+document.addEventListener("htmx:responseError", (event) => {
+  const status = event.detail.xhr.status;
+  say(status === 503 ? "The database is in trouble; what you see may be old." : `The server answered with ${status}; what you see may be old.`);
+});
+document.addEventListener("htmx:sendError", () => say("The server doesn't answer; what you see may be old."));
+document.addEventListener("htmx:afterSwap", () => {
+  if (document.getElementById("connection")) say("");
+});
