@@ -34,8 +34,6 @@ def start_occurrence(job_id: int, due_at: datetime) -> Run | None:
             planned.state = Occurrence.State.MISSED
             found, most = (span.total_seconds() / 3600 for span in (late, limit))
             planned.reason = f"It was found {found:.1f} h late; more than {most:g} h is missed."
-                f"It was found {late.total_seconds() / 3600:.1f} h late; more than {hours:g} h is missed."
-            )
         else:
             try:
                 with transaction.atomic():
