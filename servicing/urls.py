@@ -2,9 +2,13 @@
 
 from django.urls import path
 
-from servicing.views import home
+from servicing.views import home, machine, machines
 
 app_name = "servicing"
 urlpatterns = [
     path("", home.home, name="home"),
+    path("machines/", machines.machines, name="machines"),
+    path("machines/<int:pk>/", machine.machine, name="machine"),
+    path("machines/<int:pk>/edit/", machine.edit, name="machine-edit"),
+    path("machines/<int:pk>/packages/<int:target>/", machine.packages, name="machine-packages"),
 ]
