@@ -1,20 +1,51 @@
-"""What people do with the inventory. Each action asks the gate, checks, and writes what it was asked to, no more.
+"""What people do with the inventory. Each action asks the gate and raises ValidationError, with a form's field
+names where a form shows them."""
 
-All raise ValidationError with a form's field names where a form shows them.
-"""
-
+import logging
 import re
+from functools import partial
 
+from celery import current_app
 from django.core.exceptions import ValidationError
+from django.db import transaction
 
-from inventory.models import Credential, Host, StoredResource
+from inventory.models import Credential, Host, ManagementServer, StoredResource
 from inventory.remote import host_key
+from inventory.sync.recording import said_running
+from ovmst_site import clock
 from ovmst_site.access.gate import Actor, may, visible
 from ovmst_site.text import clean
+
+log = logging.getLogger(__name__)
+TASK = "inventory.sync_server"
 
 # A name or an address, IPv6 too: what is none of them can't be reached, and must not look like an option.
 _ADDRESS = re.compile(r"[A-Za-z0-9_\[][A-Za-z0-9._:%\[\]-]*\Z")
 CHANNEL = ("channel_kind", "channel_address", "channel_port", "channel_host_key", "credential")
+
+
+def request_sync(server: ManagementServer, by: Actor) -> None:
+    """Have this server synced soon. The request is kept: it is found within a minute where its message gets
+    lost. Raises ValidationError where `by` may not, the server is disabled, or a sync of it runs already."""
+    if not may(by, server, "change"):
+        raise ValidationError(f"There is no management server {server.name!r} that you may sync.")
+    if not server.enabled:
+        raise ValidationError(f"{server} is disabled.")
+    if running := said_running(server):
+        raise ValidationError(f"{running}.")
+    with transaction.atomic():
+        ManagementServer.objects.filter(pk=server.pk).update(
+            sync_requested_at=clock.now(), sync_requested_by=clean(str(by), 200)
+        )
+        transaction.on_commit(partial(hint, server.pk))
+
+
+def hint(server: int) -> None:
+    """Tell a worker that this server is to be synced. Nothing depends on its arrival."""
+    try:
+        current_app.send_task(TASK, args=[server], retry=False, ignore_result=True)
+    except Exception as error:  # noqa: BLE001 - a broker that is down costs a minute
+        log.warning("The broker takes no message (%s); the next look finds the request.", type(error).__name__)
 
 
 def change_channel(

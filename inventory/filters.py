@@ -50,6 +50,10 @@ class SearchFilter(django_filters.CharFilter):  # type: ignore[misc]
     field_class = SearchField
 
 
+class DaysFilter(django_filters.Filter):  # type: ignore[misc]
+    field_class = forms.IntegerField
+
+
 class MachineFilter(django_filters.FilterSet):  # type: ignore[misc]
     """`MachineFilter(request.GET, by=request.user)`: `.qs` are the machines, `.form` the fields, `.errors` what
     isn't valid (then `.qs` is empty).
@@ -75,9 +79,8 @@ class MachineFilter(django_filters.FilterSet):  # type: ignore[misc]
         choices=[(value, value) for value in StoredResource.Compliance.values], label="Compliance"
     )
     state = django_filters.ChoiceFilter(method="in_state", choices=(), label="State")
-    serviced_before = django_filters.NumberFilter(
+    serviced_before = DaysFilter(
         method="not_compliant_for",
-        field_class=forms.IntegerField,
         label="Not brought to compliant for (days)",
         min_value=0,
         max_value=LONGEST_AGO,

@@ -13,6 +13,7 @@ from servicing.context import Policy
 from servicing.updaters.registry import KINDS
 
 LONGEST_PATIENCE = 30 * 24 * 60  # minutes
+MOST_ROUNDS = 1000
 
 
 class UpdateSystem(models.Model):
@@ -110,8 +111,9 @@ class Job(models.Model):
         super().clean()
         validate_checks(self.checks)
         validate_patience(self.patience)
-        if isinstance(self.rounds, int) and self.rounds < 1:  # what isn't a number, its field says
-            raise ValidationError({"rounds": "At least one round is needed."})
+        # What isn't a number at all, its field says.
+        if isinstance(self.rounds, int) and not 1 <= self.rounds <= MOST_ROUNDS:
+            raise ValidationError({"rounds": f"Between one round and {MOST_ROUNDS}."})
 
     def patience_for(self, step: str, usual: timedelta | None) -> timedelta | None:
         """How long a step may take in this job; None is for ever."""
