@@ -2,11 +2,15 @@
 
 from django.urls import path
 
-from servicing.views import attention, groups, home, jobs, log, run, runs, stream, target
+from servicing.views import attention, groups, home, jobs, log, machine, machines, run, runs, stream, target
 
 app_name = "servicing"
 urlpatterns = [
     path("", home.home, name="home"),
+    path("machines/", machines.machines, name="machines"),
+    path("machines/<int:pk>/", machine.machine, name="machine"),
+    path("machines/<int:pk>/edit/", machine.edit, name="machine-edit"),
+    path("machines/<int:pk>/packages/<int:target>/", machine.packages, name="machine-packages"),
     path("groups/", groups.groups, name="groups"),
     path("groups/new/", groups.new, name="group-new"),
     path("groups/sizes/", groups.sizes, name="group-sizes"),

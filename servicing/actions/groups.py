@@ -52,6 +52,19 @@ def edit_group(
     return _save(group, by, resources, group.filter if filter is None else filter)
 
 
+def add_to_group(group: Group, by: Actor, resources: Iterable[StoredResource]) -> int:
+    """Put these machines into a list beside those that are in it; returns how many are new there."""
+    must_own_group(group, by)
+    if group.kind != Group.Kind.STATIC:
+        raise ValidationError({"group": f"The group {group} is a filter: machines can't be put into it."})
+    ids = _allowed(resources, group.team, by)
+    with transaction.atomic():
+        locked = Group.objects.select_for_update().get(pk=group.pk)
+        there = set(locked.resources.values_list("pk", flat=True))
+        locked.resources.add(*(pk for pk in ids if pk not in there))
+    return len(set(ids) - there)
+
+
 def delete_group(group: Group, by: Actor) -> None:
     """Raises ValidationError that names the jobs which use it. A group that only archived jobs used is
     archived with them."""

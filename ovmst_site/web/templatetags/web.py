@@ -86,6 +86,20 @@ def command(words: Any) -> str:
 
 
 @register.filter
+def size(value: int | None) -> str:
+    """Bytes for people: "20 GB", "1.5 TB", by thousands. Nothing for None and for 0, which means not known."""
+    if not value:
+        return ""
+    amount, units = float(value), iter(("B", "kB", "MB", "GB", "TB"))
+    unit = next(units)
+    for larger in units:
+        if amount < 999.5:
+            break
+        amount, unit = amount / 1000, larger
+    return f"{amount:.3g} {unit}" if amount < 999.5 else f"{amount:.0f} {unit}"
+
+
+@register.filter
 def slug_of(value: Any) -> str:
     """An outcome or state as part of a class name: "needs attention" is "needs-attention"."""
     return "-".join(str(value).split()) or "none"

@@ -1,0 +1,4 @@
+"""The pages of the inventory."""
+
+app_name = "inventory"
+urlpatterns: list[object] = []
