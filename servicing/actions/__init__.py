@@ -4,7 +4,14 @@ All take `by`, and raise ValidationError with a form's field names where a form 
 """
 
 from servicing.actions.attention import cancel_run, count_awake, resolve_attention
-from servicing.actions.groups import add_members, copy_group, create_group, delete_group, edit_group, remove_members
+from servicing.actions.groups import (
+    add_to_group,
+    copy_group,
+    create_group,
+    delete_group,
+    edit_group,
+    remove_members,
+)
 from servicing.actions.jobs import copy_job, create_job, delete_job, edit_job, plan_job, unplan_job
 from servicing.actions.occurrences import start_due_occurrences, start_occurrence
 from servicing.actions.preview import Preview, preview, preview_draft
@@ -14,7 +21,7 @@ from servicing.nudge import QUEUE
 __all__ = [
     "QUEUE",
     "Preview",
-    "add_members",
+    "add_to_group",
     "cancel_run",
     "copy_group",
     "copy_job",

@@ -61,8 +61,10 @@ def add_to_group(group: Group, by: Actor, resources: Iterable[StoredResource]) -
     with transaction.atomic():
         locked = Group.objects.select_for_update().get(pk=group.pk)
         there = set(locked.resources.values_list("pk", flat=True))
-        locked.resources.add(*(pk for pk in ids if pk not in there))
-    return len(set(ids) - there)
+        new = [pk for pk in ids if pk not in there]
+        for some in batched(new, AT_ONCE):
+            locked.resources.add(*some)
+    return len(new)
 
 
 def delete_group(group: Group, by: Actor) -> None:
@@ -80,19 +82,6 @@ def delete_group(group: Group, by: Actor) -> None:
             locked.save(update_fields=["archived_at"])
         else:
             locked.delete()
-
-
-def add_members(group: Group, by: Actor, machines: QuerySet[StoredResource]) -> int:
-    """Put these machines on the list, beside what is on it; returns how many are new. Raises ValidationError,
-    adding none, where one isn't the team's or not theirs to see."""
-    must_own_group(group, by)
-    with transaction.atomic():
-        locked = _locked_list(group)
-        ids = _allowed(machines.only("pk"), locked.team, by)
-        before = locked.resources.count()
-        for some in batched(ids, AT_ONCE):
-            locked.resources.add(*some)
-        return locked.resources.count() - before
 
 
 def remove_members(group: Group, by: Actor, machines: QuerySet[StoredResource]) -> int:

@@ -17,7 +17,7 @@ from ovmst_site.web.forms import add_errors
 from ovmst_site.web.http import page_or_partial, person, told
 from ovmst_site.web.listing import Column, Listing
 from servicing import groups as membership
-from servicing.actions import add_members, copy_group, create_group, delete_group, edit_group, remove_members
+from servicing.actions import add_to_group, copy_group, create_group, delete_group, edit_group, remove_members
 from servicing.filters import ServicingMachineFilter
 from servicing.forms import GroupForm
 from servicing.forms.fields import teams_of
@@ -83,7 +83,7 @@ def group(request: HttpRequest, pk: int) -> HttpResponse:
         "group": found,
         "may_change": may(by, found, "change"),
         "jobs": visible(by, Job.objects.current()).filter(group=found).order_by("name"),
-        "chosen": CHOSEN,
+        "tick": CHOSEN,
     }
     try:
         machines = visible(by, membership.members(found)).select_related("share")
@@ -157,7 +157,7 @@ def add(request: HttpRequest, pk: int) -> HttpResponse:
         "filters": filters,
         "listing": listing,
         "described": filters.described(),
-        "chosen": CHOSEN,
+        "tick": CHOSEN,
         "already": found.resources.count(),
         "action": f"{request.path}?{request.GET.urlencode()}",
     }
@@ -176,7 +176,7 @@ def _added(
     else:
         machines = outside.filter(pk__in=_chosen(request))
     try:
-        number = add_members(found, by, machines)
+        number = add_to_group(found, by, machines.order_by().only("pk"))
     except ValidationError as error:
         messages.error(request, told(error))
         return redirect(back)

@@ -15,7 +15,7 @@ from ovmst_site.access.gate import Actor, visible
 from ovmst_site.web.http import page_or_partial, person
 from servicing.models import Group, Job, Occurrence, Run
 from servicing.views.attention import waiting
-from servicing.views.progress import Progress, progress_of
+from servicing.views.run_rows import rows_of
 
 SHOWN = 8  # rows of each list
 MISSED_FOR = timedelta(days=7)  # how long a start that didn't happen is shown
@@ -44,26 +44,21 @@ def home(request: HttpRequest) -> HttpResponse:
 
 
 def _now(by: Actor) -> dict[str, Any]:
-    runs = visible(by, Run.objects.select_related("job", "started_by"))
+    runs = visible(by, Run.objects.select_related("job", "started_by", "occurrence"))
     open_runs, ended = runs.filter(finished_at=None), runs.exclude(finished_at=None).order_by("-finished_at")
-    shown_open, shown_ended = list(open_runs.order_by("-pk")[:SHOWN]), list(ended[:SHOWN])
-    progress = progress_of([*shown_open, *shown_ended])
+    shown = rows_of([*open_runs.order_by("-pk")[:SHOWN], *ended[:SHOWN]])
     occurrences = visible(by, Occurrence.objects.filter(job__archived_at=None)).select_related("job")
     unstarted = (Occurrence.State.MISSED, Occurrence.State.REFUSED)
     needing = waiting(by).order_by("since", "pk")
     return {
         "needing": needing[:SHOWN],
         "number_needing": needing.count(),
-        "running": _of(shown_open, progress),
+        "running": [row for row in shown if row.run.finished_at is None],
         "number_running": open_runs.count(),
-        "ended": _of(shown_ended, progress),
+        "ended": [row for row in shown if row.run.finished_at is not None],
         "planned": occurrences.filter(state=Occurrence.State.PLANNED).order_by("due_at")[:SHOWN],
         "unstarted": occurrences.filter(state__in=unstarted, due_at__gte=clock.now() - MISSED_FOR)[:SHOWN],
     }
-
-
-def _of(runs: list[Run], progress: dict[int, Progress]) -> list[Progress]:
-    return [progress[run.pk] for run in runs]
 
 
 def _stock(by: Actor) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from servicing.actions.jobs import KEEP
 from servicing.forms import JobForm, PlanForm
 from servicing.forms.fields import teams_of
 from servicing.models import Group, Job, Occurrence, Run
-from servicing.views.progress import progress_of
+from servicing.views.run_rows import rows_of
 
 COLUMNS = [
     Column("Job", "name", ("name",)),
@@ -56,8 +56,8 @@ def jobs(request: HttpRequest) -> HttpResponse:
     annotated: QuerySet[Any] = found.annotate(last_run=Subquery(last))
     listing = Listing(request, annotated, COLUMNS, sort="name")
     runs = Run.objects.filter(pk__in=[job.last_run for job in listing.page]).select_related("job")
-    progress = progress_of(runs)
-    rows = [(job, progress.get(job.last_run)) for job in listing.page]
+    by_run = {row.run.pk: row for row in rows_of(runs)}
+    rows = [(job, by_run.get(job.last_run)) for job in listing.page]
     context = {"listing": listing, "rows": rows, "asked": asked, "may_make": _makes_things(request)}
     return page_or_partial(request, "servicing/jobs.html", "servicing/jobs_results.html", context)
 
@@ -69,14 +69,13 @@ def job(request: HttpRequest, pk: int) -> HttpResponse:
 
 def _job_page(request: HttpRequest, found: Job, plan: PlanForm | None = None) -> HttpResponse:
     may_change = may(person(request), found, "change")
-    runs = list(found.runs.select_related("job", "started_by").order_by("-pk")[:LAST_RUNS])
-    progress = progress_of(runs)
+    runs = found.runs.select_related("job", "started_by", "occurrence").order_by("-pk")[:LAST_RUNS]
     unstarted = (Occurrence.State.MISSED, Occurrence.State.REFUSED)
     context = {
         "job": found,
         "may_change": may_change,
         "preview": preview(found, person(request)) if may_change else None,
-        "runs": [progress[run.pk] for run in runs],
+        "runs": rows_of(runs),
         "number_of_runs": found.runs.count(),
         "plan": plan or PlanForm(),
         "unstarted": found.occurrences.filter(state__in=unstarted)[:3],
@@ -161,8 +160,8 @@ def start(request: HttpRequest, pk: int) -> HttpResponse:
     except ValidationError as error:
         messages.error(request, f"{found} was not started. {told(error)}")
     else:
-        counted = progress_of([run])[run.pk]
-        messages.success(request, f"Run {run.pk} of {found} has started with {counted.total} machines.")
+        messages.success(request, f"Run {run.pk} has started.")
+        return redirect("servicing:run", run.pk)
     return redirect("servicing:job", pk)
 
 

@@ -31,77 +31,77 @@ def pk_of(name: str) -> int:
     return StoredResource.objects.get(name=name).pk
 
 
-def test_a_list_is_made_and_its_machines_are_chosen(stock: LabSite, mine: Client):
-    answer = mine.post("/groups/new/", {"name": "Web"})
+def test_a_list_is_made_and_its_machines_are_chosen(stock: LabSite, page: Client):
+    answer = page.post("/groups/new/", {"name": "Web"})
     group = Group.objects.get(name="Web")
     assert answer["Location"] == f"/groups/{group.pk}/add/"
     add = f"/groups/{group.pk}/add/"
     # By hand, then all that the filter finds: what is in it already is neither shown nor counted.
-    mine.post(f"{add}?q=web", {"machine": [pk_of("web 1")]})
+    page.post(f"{add}?q=web", {"machine": [pk_of("web 1")]})
     assert names(group) == ["web 1"]
-    page = mine.get(f"{add}?q=web").content.decode()
-    assert "Add all 1 machine" in page
-    assert "search: web" in page
-    mine.post(f"{add}?q=web", {"all": "1"})
+    text = page.get(f"{add}?q=web").content.decode()
+    assert "Add all 1 machine" in text
+    assert "search: web" in text
+    page.post(f"{add}?q=web", {"all": "1"})
     assert names(group) == ["web 1", "web 2"]
     # And off the list again.
-    mine.post(f"/groups/{group.pk}/remove/", {"machine": [pk_of("web 1"), pk_of("lonely")]})
+    page.post(f"/groups/{group.pk}/remove/", {"machine": [pk_of("web 1"), pk_of("lonely")]})
     assert names(group) == ["web 2"]
 
 
-def test_all_that_match_is_never_all_by_mistake(stock: LabSite, mine: Client):
+def test_all_that_match_is_never_all_by_mistake(stock: LabSite, page: Client):
     group = Group.objects.create(team=stock.job.team, name="Some")
-    answer = mine.post(f"/groups/{group.pk}/add/?share=999", {"all": "1"}, follow=True)
+    answer = page.post(f"/groups/{group.pk}/add/?share=999", {"all": "1"}, follow=True)
     assert "the filter isn&#x27;t valid" in answer.content.decode()
-    mine.post(f"/groups/{group.pk}/add/?q=nothing-has-this", {"all": "1"})
-    mine.post(f"/groups/{group.pk}/add/", {"machine": ["x", "-1", "9" * 30, "1e3"]})
-    mine.post(f"/groups/{group.pk}/add/", {})
+    page.post(f"/groups/{group.pk}/add/?q=nothing-has-this", {"all": "1"})
+    page.post(f"/groups/{group.pk}/add/", {"machine": ["x", "-1", "9" * 30, "1e3"]})
+    page.post(f"/groups/{group.pk}/add/", {})
     assert names(group) == []
 
 
-def test_machines_of_another_team_are_never_added(stock: LabSite, mine: Client):
+def test_machines_of_another_team_are_never_added(stock: LabSite, page: Client):
     foreign = StoredResource.objects.get(name="lonely")
     StoredResource.objects.filter(pk=foreign.pk).update(team=Team.objects.create(name="Foreign"))
     group = Group.objects.create(team=stock.job.team, name="Some")
-    mine.post(f"/groups/{group.pk}/add/", {"machine": [foreign.pk]})
-    mine.post(f"/groups/{group.pk}/add/", {"all": "1"})
+    page.post(f"/groups/{group.pk}/add/", {"machine": [foreign.pk]})
+    page.post(f"/groups/{group.pk}/add/", {"all": "1"})
     assert "lonely" not in names(group)
     assert len(names(group)) == 3
 
 
-def test_a_filter_is_saved_from_the_machines_page_and_asked_anew(stock: LabSite, mine: Client):
-    page = mine.get("/groups/new/?q=web").content.decode()
-    assert "It takes <strong>2 machines</strong> now" in page
-    answer = mine.post("/groups/new/", {"kind_of": "filter", "name": "Web", "q": "web", "state": ""})
+def test_a_filter_is_saved_from_the_machines_page_and_asked_anew(stock: LabSite, page: Client):
+    text = page.get("/groups/new/?q=web").content.decode()
+    assert "It takes <strong>2 machines</strong> now" in text
+    answer = page.post("/groups/new/", {"kind_of": "filter", "name": "Web", "q": "web", "state": ""})
     group = Group.objects.get(name="Web")
     assert answer["Location"] == f"/groups/{group.pk}/"
     assert (group.kind, group.filter) == ("filter", {"q": "web"})
     stock.machine("m9", name="web 9")
     sync(stock.server, stock.clock.now())
-    shown = mine.get(f"/groups/{group.pk}/").content.decode()
+    shown = page.get(f"/groups/{group.pk}/").content.decode()
     assert "3 machines" in shown
     assert "search: web" in shown
     # Changing it; what isn't valid is said and saves nothing.
     edit = f"/groups/{group.pk}/edit/"
-    wrong = mine.post(edit, {"name": "Web", "q": "web", "kind": "spaceship"})
+    wrong = page.post(edit, {"name": "Web", "q": "web", "kind": "spaceship"})
     assert wrong.status_code == 422
     assert "spaceship" in wrong.content.decode()
-    assert mine.post(edit, {"name": "Databases", "q": "db <"}).status_code == 302
+    assert page.post(edit, {"name": "Databases", "q": "db <"}).status_code == 302
     group.refresh_from_db()
     assert (group.name, names(group)) == ("Databases", ["db <b>1</b>"])
 
 
-def test_the_preview_follows_what_is_typed(stock: LabSite, mine: Client):
+def test_the_preview_follows_what_is_typed(stock: LabSite, page: Client):
     for address in ("/groups/new/", f"/groups/{_filter(stock).pk}/edit/"):
-        part = mine.get(address, {"kind_of": "filter", "q": "db <"}, headers={"HX-Request": "true"})
+        part = page.get(address, {"kind_of": "filter", "q": "db <"}, headers={"HX-Request": "true"})
         text = part.content.decode()
         assert "<html" not in text
         assert "<strong>1 machine</strong>" in text
         assert "&lt;b&gt;1" in text
-        wrong = mine.get(address, {"kind_of": "filter", "share": "77"}, headers={"HX-Request": "true"})
+        wrong = page.get(address, {"kind_of": "filter", "share": "77"}, headers={"HX-Request": "true"})
         assert "The filter isn't valid" in wrong.content.decode()
     before = Group.objects.count()
-    whole = mine.post("/groups/new/", {"kind_of": "filter", "q": "db <", "name": "", "preview": "1"})
+    whole = page.post("/groups/new/", {"kind_of": "filter", "q": "db <", "name": "", "preview": "1"})
     assert whole.status_code == 200
     assert "<strong>1 machine</strong>" in whole.content.decode()
     assert Group.objects.count() == before
@@ -124,66 +124,64 @@ def _filter(site: LabSite, name: str = "Filter", **filter: str) -> Group:
         ({"name": "F", "kind_of": "filter", "management_server": "9" * 40}, "Select a valid choice"),
     ],
 )
-def test_what_is_wrong_is_said_and_makes_nothing(
-    stock: LabSite, mine: Client, data: dict[str, str], message: str
-):
-    answer = mine.post("/groups/new/", data)
+def test_what_is_wrong_is_said_and_makes_nothing(stock: LabSite, page: Client, data: dict[str, str], message: str):
+    answer = page.post("/groups/new/", data)
     assert answer.status_code == 422
     assert message in answer.content.decode()
     assert list(Group.objects.values_list("name", flat=True)) == ["All x"]
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=of)
-def test_hostile_names_are_names(stock: LabSite, mine: Client, name: str):
+def test_hostile_names_are_names(stock: LabSite, page: Client, name: str):
     StoredResource.objects.filter(name="lonely").update(name=name)
     group = Group.objects.create(team=stock.job.team, name=name[:100].strip())
     group.resources.set(StoredResource.objects.all())
     for address in ("/groups/", f"/groups/{group.pk}/", f"/groups/{group.pk}/edit/", f"/groups/{group.pk}/add/"):
-        answer = mine.get(address)
+        answer = page.get(address)
         assert answer.status_code == 200
         assert "<script>alert" not in answer.content.decode()
 
 
-def test_a_group_is_copied_and_deleted_unless_a_job_uses_it(stock: LabSite, mine: Client):
+def test_a_group_is_copied_and_deleted_unless_a_job_uses_it(stock: LabSite, page: Client):
     group = stock.job.group
     group.resources.set(StoredResource.objects.all())
-    mine.post(f"/groups/{group.pk}/copy/")
+    page.post(f"/groups/{group.pk}/copy/")
     copied = Group.objects.exclude(pk=group.pk).get()
     assert names(copied) == names(group)
-    refused = mine.post(f"/groups/{group.pk}/delete/", follow=True).content.decode()
+    refused = page.post(f"/groups/{group.pk}/delete/", follow=True).content.decode()
     assert "is used by" in refused
-    mine.post(f"/groups/{copied.pk}/delete/")
+    page.post(f"/groups/{copied.pk}/delete/")
     assert Group.objects.get() == group
     assert StoredResource.objects.count() == 4
     filtered = _filter(stock)
-    mine.post(f"/groups/{filtered.pk}/copy/")
+    page.post(f"/groups/{filtered.pk}/copy/")
     assert Group.objects.get(name="Filter (copy)").filter == {"q": "web"}
 
 
-def test_a_filter_that_is_not_valid_any_more_is_said_everywhere(stock: LabSite, mine: Client):
+def test_a_filter_that_is_not_valid_any_more_is_said_everywhere(stock: LabSite, page: Client):
     broken = _filter(stock, share="999")
-    assert "isn&#x27;t valid any more" in mine.get(f"/groups/{broken.pk}/").content.decode()
-    assert "not valid" in mine.get(f"/groups/sizes/?group={broken.pk}").content.decode()
-    assert mine.get(f"/groups/{broken.pk}/edit/").status_code == 200
+    assert "isn&#x27;t valid any more" in page.get(f"/groups/{broken.pk}/").content.decode()
+    assert "not valid" in page.get(f"/groups/sizes/?group={broken.pk}").content.decode()
+    assert page.get(f"/groups/{broken.pk}/edit/").status_code == 200
 
 
-def test_another_teams_groups_do_not_exist(stock: LabSite, other: Client):
+def test_another_teams_groups_do_not_exist(stock: LabSite, others_page: Client):
     group = stock.job.group
-    assert group.name not in other.get("/groups/").content.decode()
+    assert group.name not in others_page.get("/groups/").content.decode()
     for deed in ("", "edit/", "add/"):
-        assert other.get(f"/groups/{group.pk}/{deed}").status_code == 404
+        assert others_page.get(f"/groups/{group.pk}/{deed}").status_code == 404
     for deed in ("edit", "add", "remove", "copy", "delete"):
-        assert other.post(f"/groups/{group.pk}/{deed}/", {"name": "x", "all": "1"}).status_code == 404
-    assert "<span" not in other.get(f"/groups/sizes/?group={_filter(stock).pk}").content.decode()
+        assert others_page.post(f"/groups/{group.pk}/{deed}/", {"name": "x", "all": "1"}).status_code == 404
+    assert "<span" not in others_page.get(f"/groups/sizes/?group={_filter(stock).pk}").content.decode()
     # Their own filter finds none of ours, and its preview counts none.
-    preview = other.get("/groups/new/?kind_of=filter", headers={"HX-Request": "true"}).content.decode()
+    preview = others_page.get("/groups/new/?kind_of=filter", headers={"HX-Request": "true"}).content.decode()
     assert "<strong>0 machines</strong>" in preview
     group.refresh_from_db()
     assert group.name == "All x"
 
 
 def test_the_lists_take_as_many_queries_for_fifty_as_for_one(
-    stock: LabSite, mine: Client, django_assert_max_num_queries: Any
+    stock: LabSite, page: Client, django_assert_max_num_queries: Any
 ):
     _filter(stock)
     stock.job.group.resources.set(StoredResource.objects.all()[:1])
@@ -192,7 +190,7 @@ def test_the_lists_take_as_many_queries_for_fifty_as_for_one(
     used = []
     for address in addresses:
         with django_assert_max_num_queries(15) as queries:
-            mine.get(address)
+            page.get(address)
         used.append(len(queries))
     for n in range(24):
         _filter(stock, f"filter {n}")
@@ -203,4 +201,4 @@ def test_the_lists_take_as_many_queries_for_fifty_as_for_one(
     stock.job.group.resources.add(*StoredResource.objects.all()[:60])
     for address, before in zip(addresses, used, strict=True):
         with django_assert_max_num_queries(before):
-            mine.get(address)
+            page.get(address)
