@@ -8,6 +8,7 @@ transaction; what it said is recorded in one, fenced by the lease.
 import logging
 import os
 import socket
+import threading
 import uuid
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -41,30 +42,35 @@ CANNOT_RECORD = (LeaseLost, OperationalError, InterfaceError)
 
 # Names this process in leases; a restarted worker is another one.
 WORKER = f"{socket.gethostname()[:60]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+# Set while this process's worker ends: its tasks take nothing more, and let go after the step they are at.
+stopping = threading.Event()
 
 
 def advance_due(queue: str, *, only_run: int | None = None, stop: Callable[[], bool] = lambda: False) -> int:
     """Take due targets of this queue on, one after the other, until none is due (or `stop` says so);
-    returns how many.
+    returns how many. What is held when `stop` says so is let go after its present step.
 
     One call works for one thread, and holds one lease at a time.
     """
     taken = 0
     while not stop() and (leases := ledger.claim(WORKER, queue, clock.now(), _lease_length(), only_run=only_run)):
         for lease in leases:
-            advance(lease)
+            advance(lease, stop=stop)
             taken += 1
     return taken
 
 
-def advance(lease: Lease) -> None:
-    """Take a claimed target on until it waits or is over, and let go of it."""
+def advance(lease: Lease, *, stop: Callable[[], bool] = lambda: False) -> None:
+    """Take a claimed target on until it waits, is over, or `stop` says so, and let go of it."""
     waits = 0
     try:
         while True:
             move, lease = _one_step(lease, may_go_on=waits < 1)
             waits = waits + 1 if not move.leaves else 0
             if not move.goes_on:
+                break
+            if stop():
+                ledger.let_go(lease)
                 break
     except LeaseLost as lost:
         log.warning("The lease of %s is lost; another worker may have it.", lost)
@@ -224,6 +230,7 @@ def _record(holding: Holding, target: RunTarget, notes: Notebook, move: Move, li
         changes,
         record,
         cleaned,
+        run=target.run_id,
         events_before=target.events,
         at=now,
         at_step=target.step,

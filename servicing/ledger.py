@@ -87,6 +87,7 @@ def record(
     step: StepRecord | None,
     lines: Sequence[Line],
     *,
+    run: int,
     events_before: int,
     at: datetime,
     at_step: str,
@@ -101,7 +102,7 @@ def record(
         if step is not None:
             step.save(force_insert=True)
         Event.objects.bulk_create(
-            Event(target_id=lease.target, n=n, at=at, step=at_step, level=line.level, text=line.text)
+            Event(run_id=run, target_id=lease.target, n=n, at=at, step=at_step, level=line.level, text=line.text)
             for n, line in enumerate(lines, events_before + 1)
         )
         if also is not None:
@@ -224,6 +225,17 @@ def next_due(queue: str, now: datetime) -> bool:
 def let_go(lease: Lease) -> None:
     """Give the lease up without a change; harmless when it is lost."""
     _held(lease).update(lease_owner="", lease_until=None)
+
+
+def give_back(owner: str) -> int:
+    """Let go of all that this worker process holds; returns how many. What its calls still say is lost."""
+    return RunTarget.objects.filter(lease_owner=owner).update(lease_owner="", lease_until=None)
+
+
+def take_all_back() -> int:
+    """Let go of every lease, whoever wrote it; returns how many. Only for who knows that no other process
+    performs runs on this database (servicing.presence)."""
+    return RunTarget.objects.exclude(lease_owner="").update(lease_owner="", lease_until=None)
 
 
 def _held(lease: Lease) -> Any:

@@ -10,7 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, close_old_connections
 
 from ovmst_site import clock
-from servicing import engine, ledger
+from servicing import engine, ledger, presence
 
 log = logging.getLogger(__name__)
 EVERY = 1.0  # seconds
@@ -24,17 +24,23 @@ class LookForDueWork(bootsteps.StartStopStep):
 
     def __init__(self, worker: Any, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
-        self._stop = threading.Event()
+        self._stop = engine.stopping
         self._free: threading.Semaphore | None = None
         self._thread: threading.Thread | None = None
 
     def start(self, worker: Any) -> None:
         if worker.pool_cls.__module__ != "celery.concurrency.thread":
             raise ImproperlyConfigured("Start workers with --pool threads: steps wait for others, not for a CPU.")
+        presence.perform_until_the_end()
+        close_old_connections()
         self._stop.clear()
         self._free = threading.Semaphore(worker.concurrency)
         self._thread = threading.Thread(target=self._look_until_stopped, args=(worker,), daemon=True)
         self._thread.start()
+
+    def close(self, worker: Any) -> None:
+        # Called first of all, while messages still come in: a warm shutdown waits for no more than a step.
+        self._stop.set()
 
     def stop(self, worker: Any) -> None:
         self._stop.set()

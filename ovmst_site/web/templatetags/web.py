@@ -1,5 +1,6 @@
 """What templates need beyond Django's own tags."""
 
+import shlex
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -70,6 +71,18 @@ def one_line(value: Any, longest: int = 120) -> str:
     """A name that may hold anything, for one line: no line breaks or direction overrides, of bounded length."""
     text = "".join(c for c in " ".join(str(value).split()) if c.isprintable())
     return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+@register.filter
+def counted(number: int, noun: str) -> str:
+    """ "1 job", "3 jobs": the noun takes an s."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+@register.filter
+def command(words: Any) -> str:
+    """A command as it would be typed."""
+    return shlex.join(map(str, words)) if isinstance(words, list) else str(words)
 
 
 @register.filter

@@ -82,6 +82,30 @@ document.addEventListener("htmx:configRequest", (event) => {
   }
 });
 
+// A filter says what the address says, also after a link beside it changed that: <form data-follows-address>.
+document.addEventListener("htmx:pushedIntoHistory", () => {
+  const asked = new URLSearchParams(location.search);
+  for (const form of document.querySelectorAll("form[data-follows-address]")) {
+    for (const field of form.elements) {
+      if (!field.name || field.type === "hidden" || field === document.activeElement) continue;
+      field.value = asked.get(field.name) ?? "";
+    }
+  }
+});
+
+// What refreshes by itself keeps where its tables were scrolled to.
+const scrolled = new WeakMap();
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const wraps = event.detail.target.querySelectorAll(".table-wrap");
+  scrolled.set(event.detail.target, [...wraps].map((wrap) => [wrap.scrollLeft, wrap.scrollTop]));
+});
+document.addEventListener("htmx:afterSwap", (event) => {
+  const places = scrolled.get(event.detail.target) ?? [];
+  event.detail.target.querySelectorAll(".table-wrap").forEach((wrap, n) => {
+    [wrap.scrollLeft, wrap.scrollTop] = places[n] ?? [0, 0];
+  });
+});
+
 // A part that could not be fetched: htmx leaves the old one, so the page says that it is old.
 function say(text) {
   let line = document.getElementById("connection");
@@ -102,4 +126,9 @@ document.addEventListener("htmx:responseError", (event) => {
 document.addEventListener("htmx:sendError", () => say("The server doesn't answer; what you see may be old."));
 document.addEventListener("htmx:afterSwap", () => {
   if (document.getElementById("connection")) say("");
+});
+
+// Parts that ask for themselves again and again rest while nobody looks at the page.
+document.addEventListener("htmx:beforeRequest", (event) => {
+  if (document.hidden && event.detail.elt.matches("[data-polls]")) event.preventDefault();
 });
