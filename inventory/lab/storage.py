@@ -1,5 +1,6 @@
 """Where the simulated world is kept, and how its time passes."""
 
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -8,6 +9,8 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from inventory.lab.state import State
+
+FASTEST = 3600  # an hour in a second: beyond it, looks are too far apart to see anything
 
 
 class Clock(Protocol):
@@ -33,9 +36,21 @@ class Pace:
     def time(self, wall: float) -> float:
         return wall * self.scale + self.offset
 
-    def changed(self, scale: float, wall: float, now: float) -> "Pace":
+    def not_before(self, told: float, wall: float) -> "Pace":
+        """Time that was told once doesn't come back: where OVMST's clock was set back, go on from there."""
+        behind = told - self.time(wall)
+        return Pace(self.scale, self.offset + behind) if behind > 0 else self
+
+    def changed(self, scale: float, *, wall: float, now: float) -> "Pace":
         """From now on so much faster; without a jump."""
         return self if scale == self.scale else Pace(scale, now - wall * scale)
+
+
+def checked_scale(scale: float) -> float:
+    """Raises ValueError for one at which no world can run."""
+    if not (math.isfinite(scale) and 0 < scale <= FASTEST):
+        raise ValueError(f"A time scale is more than 0 and at most {FASTEST}, not {scale}")
+    return scale
 
 
 class Storage(Protocol):
@@ -68,4 +83,4 @@ class Memory:
             finally:
                 self._depth -= 1
                 if self._depth == 0:
-                    self._pace = self._pace.changed(state.time_scale, state.wall, state.now)
+                    self._pace = self._pace.changed(state.time_scale, wall=state.wall, now=state.now)
