@@ -3,9 +3,12 @@
 from typing import Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from inventory.actions import request_sync
 from inventory.models import (
     Credential,
     Host,
@@ -14,8 +17,10 @@ from inventory.models import (
     LibraryShare,
     ManagementServer,
     StoredResource,
+    SyncChange,
+    SyncRecord,
 )
-from ovmst_site.access.admin_site import GatedAdmin
+from ovmst_site.access.admin_site import GatedAdmin, ReadOnlyAdmin
 
 
 class CountedAdmin(GatedAdmin):
@@ -30,7 +35,37 @@ class CountedAdmin(GatedAdmin):
 
 @admin.register(ManagementServer)
 class ManagementServerAdmin(GatedAdmin):
-    list_display = ["name", "kind", "address", "enabled", "synced_at"]
+    list_display = ["name", "kind", "address", "enabled", "synced_at", "sync_every_minutes"]
+    actions = ["sync"]
+
+    @admin.action(description="Sync each selected management server soon", permissions=["change"])
+    def sync(self, request: HttpRequest, queryset: QuerySet[ManagementServer]) -> None:
+        for server in queryset:
+            try:
+                request_sync(server, request.user)
+            except ValidationError as error:
+                self.message_user(request, " ".join(error.messages), messages.ERROR)
+            else:
+                self.message_user(request, f"{server} will be synced in a moment.")
+
+
+@admin.register(SyncRecord)
+class SyncRecordAdmin(ReadOnlyAdmin):
+    list_display = [
+        *("server", "started_at", "by", "result", "reason", "found", "added", "changed"),
+        *("missing", "returned", "twins", "damaged", "unchanged", "left_alone"),
+    ]
+    list_filter = ["server", "result"]
+    list_select_related = ["server"]
+
+
+@admin.register(SyncChange)
+class SyncChangeAdmin(ReadOnlyAdmin):
+    list_display = ["name", "what", "detail", "sync", "team"]
+    list_filter = ["what", "sync__server"]
+    list_select_related = ["sync__server", "team"]
+    search_fields = ["name", "external_id"]
+    raw_id_fields = ["resource"]
 
 
 @admin.register(LibraryServer)

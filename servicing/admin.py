@@ -2,18 +2,22 @@
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from ovmst_site.access.admin_site import GatedAdmin, ReadOnlyAdmin
-from servicing.actions import cancel_run, retry_failed, start_run
+from ovmst_site.access.gate import SERVICE
+from servicing import groups
+from servicing.actions import cancel_run, delete_job, retry_failed, start_run
 from servicing.models import (
     Event,
     Generation,
     Group,
     Job,
+    Occurrence,
     Operation,
     PackageReport,
     Run,
@@ -28,19 +32,58 @@ class UpdateSystemAdmin(GatedAdmin):
     list_display = ["name", "kind"]
 
 
+class GroupForm(forms.ModelForm):  # type: ignore[type-arg]
+    class Meta:
+        model = Group
+        fields = ["team", "name", "kind", "filter", "resources"]
+
+    def clean(self) -> dict[str, Any]:
+        given = super().clean() or self.cleaned_data
+        if given.get("kind") == Group.Kind.FILTER and given.get("team") and "filter" in given:
+            given["filter"] = groups.clean_filter(given["filter"] or {}, by=SERVICE, team=given["team"])
+        return given
+
+
 @admin.register(Group)
 class GroupAdmin(GatedAdmin):
-    list_display = ["name", "team"]
+    form = GroupForm
+    list_display = ["name", "team", "kind", "archived_at"]
+    list_filter = ["team", "kind"]
     search_fields = ["name"]
     autocomplete_fields = ["resources"]
 
 
 @admin.register(Job)
 class JobAdmin(GatedAdmin):
-    list_display = ["name", "team", "group", "update_system", "host_group", "on_failure"]
+    list_display = [
+        *("name", "team", "group", "update_system", "host_group", "on_failure"),
+        *("enabled", "next_start_at", "archived_at"),
+    ]
     search_fields = ["name"]
-    list_filter = ["team", "update_system"]
-    actions = ["start"]
+    list_filter = ["team", "update_system", "enabled"]
+    readonly_fields = ["version", "next_start_at", "archived_at"]  # starts are planned on the job's page
+    actions = ["start", "delete"]
+
+    def save_model(self, request: HttpRequest, obj: Job, form: Any, change: bool) -> None:
+        if not change:
+            super().save_model(request, obj, form, change)
+            return
+        # Whoever edits the job on its page meanwhile must notice.
+        obj.version = Job.objects.get(pk=obj.pk).version + 1
+        obj.save(update_fields=[*(name for name in form.changed_data if name in form.fields), "version"])
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False  # "delete" below archives what has runs
+
+    @admin.action(description="Delete each selected job, or archive it where it has runs", permissions=["change"])
+    def delete(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
+        for job in queryset:
+            try:
+                archived = delete_job(job, request.user)
+            except ValidationError as error:
+                self.message_user(request, " ".join(error.messages), messages.ERROR)
+            else:
+                self.message_user(request, f"{job} was {'archived' if archived else 'deleted'}.")
 
     @admin.action(description="Start a run of each selected job", permissions=["change"])
     def start(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
@@ -51,6 +94,13 @@ class JobAdmin(GatedAdmin):
                 self.message_user(request, " ".join(error.messages), messages.ERROR)
             else:
                 self.message_user(request, f"Started {run}.")
+
+
+@admin.register(Occurrence)
+class OccurrenceAdmin(ReadOnlyAdmin):
+    list_display = ["job", "due_at", "state", "reason", "planned_by", "run"]
+    list_filter = ["state", "job"]
+    list_select_related = ["job", "run__job"]
 
 
 @admin.register(Run)

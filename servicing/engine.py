@@ -145,7 +145,7 @@ def _context(target: RunTarget, notes: Notebook, holding: Holding, lines: list[L
     # An updater does nothing but call the channel, and each of those calls is guarded by itself.
     updater = Guarded(open_updater(job.update_system.kind), holding.keep_for, 0, {})
     return Context(
-        machine=resource.ref(),
+        machine=resource.ref(job.credential),
         host=target.host.ref() if target.host is not None and target.reserved_mb is not None else None,
         platform=cast(Platform, guarded),
         updater=cast(Updater, updater),
@@ -265,6 +265,7 @@ def _load(pk: int) -> RunTarget:
     return RunTarget.objects.select_related(
         "run__job__host_group",
         "run__job__update_system",
+        "run__job__credential",
         "resource__management_server__credential",
         "resource__share__library_server",
         "resource__credential",

@@ -7,6 +7,7 @@ from celery import current_app
 from django.db import transaction
 
 log = logging.getLogger(__name__)
+QUEUE = "servicing"
 
 
 def nudge(queue: str) -> None:

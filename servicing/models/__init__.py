@@ -1,8 +1,10 @@
 """What is done about it: groups, jobs, runs and what happened in them."""
 
 from servicing.models.generation import Generation, PackageReport
+from servicing.models.group import Group
 from servicing.models.installation import Installation
-from servicing.models.job import Group, Job, UpdateSystem
+from servicing.models.job import Job, UpdateSystem
+from servicing.models.occurrence import Occurrence
 from servicing.models.record import Event, Operation, StepRecord
 from servicing.models.run import Run, RunTarget
 
@@ -12,6 +14,7 @@ __all__ = [
     "Group",
     "Installation",
     "Job",
+    "Occurrence",
     "Operation",
     "PackageReport",
     "Run",

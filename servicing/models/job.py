@@ -5,6 +5,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import models
+from django.db.models import Q
 
 from ovmst_site.access.paths import NoTeam
 from servicing import cycle
@@ -12,6 +13,7 @@ from servicing.context import Policy
 from servicing.updaters.registry import KINDS
 
 LONGEST_PATIENCE = 30 * 24 * 60  # minutes
+MOST_ROUNDS = 1000
 
 
 class UpdateSystem(models.Model):
@@ -34,31 +36,14 @@ class UpdateSystem(models.Model):
             raise ValidationError({"kind": f"There is no driver for {self.kind!r}; choose {', '.join(KINDS)}."})
 
 
-class Group(models.Model):
-    """A static list of machines."""
-
-    team_path = "team"
-
-    team = models.ForeignKey("access.Team", on_delete=models.PROTECT, related_name="groups")
-    name = models.CharField(max_length=100)
-    resources = models.ManyToManyField("inventory.StoredResource", blank=True, related_name="groups")
-
-    class Meta:
-        ordering = ["name"]
-        constraints = [
-            models.UniqueConstraint(
-                fields=["team", "name"],
-                name="servicing_group_unique_name",
-                violation_error_message="This team has a group of this name already.",
-            )
-        ]
-
-    def __str__(self) -> str:
-        return self.name
+class JobQuerySet(models.QuerySet["Job"]):
+    def current(self) -> "JobQuerySet":
+        """Those that weren't archived: what lists and choices show."""
+        return self.filter(archived_at=None)
 
 
 class Job(models.Model):
-    """A servicing job."""
+    """A servicing job. One that has runs is archived, not deleted: its runs are history."""
 
     team_path = "team"
 
@@ -67,10 +52,19 @@ class Job(models.Model):
         KEEP = "keep", "keep a machine that proved healthy"
 
     team = models.ForeignKey("access.Team", on_delete=models.PROTECT, related_name="jobs")
-    name = models.CharField(max_length=100, unique=True)
-    group = models.ForeignKey(Group, on_delete=models.PROTECT, related_name="jobs")
+    name = models.CharField(max_length=100)
+    enabled = models.BooleanField(default=True, help_text="A job that is switched off starts no run.")
+    group = models.ForeignKey("servicing.Group", on_delete=models.PROTECT, related_name="jobs")
     update_system = models.ForeignKey(UpdateSystem, on_delete=models.PROTECT, related_name="jobs")
     host_group = models.ForeignKey("inventory.HostGroup", on_delete=models.PROTECT, related_name="jobs")
+    credential = models.ForeignKey(
+        "inventory.Credential",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="jobs",
+        help_text="For guests that have none of their own.",
+    )
     on_failure = models.CharField(max_length=10, choices=OnFailure, default=OnFailure.RESTORE)
     allow_force_off = models.BooleanField(
         default=False, help_text="Power off a guest that doesn't shut down within ten minutes."
@@ -91,8 +85,24 @@ class Job(models.Model):
         help_text="Minutes that a step may take, where the cycle's own patience doesn't fit: {\"ready\": 5}.",
     )
 
+    version = models.PositiveIntegerField(default=1, editable=False, help_text="Counts the times it was edited.")
+    next_start_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="Its planned occurrence's moment, for lists."
+    )
+    archived_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects = JobQuerySet.as_manager()
+
     class Meta:
         ordering = ["name"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["name"],
+                condition=Q(archived_at=None),
+                name="servicing_job_unique_current_name",
+                violation_error_message="There is a job of this name already.",
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -101,8 +111,9 @@ class Job(models.Model):
         super().clean()
         validate_checks(self.checks)
         validate_patience(self.patience)
-        if self.rounds < 1:
-            raise ValidationError({"rounds": "At least one round is needed."})
+        # What isn't a number at all, its field says.
+        if isinstance(self.rounds, int) and not 1 <= self.rounds <= MOST_ROUNDS:
+            raise ValidationError({"rounds": f"Between one round and {MOST_ROUNDS}."})
 
     def patience_for(self, step: str, usual: timedelta | None) -> timedelta | None:
         """How long a step may take in this job; None is for ever."""

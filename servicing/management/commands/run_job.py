@@ -33,9 +33,9 @@ class Command(BaseCommand):
         parser.add_argument("--threads", type=int, default=8, help="targets taken on at a time (with --wait)")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        job = Job.objects.filter(name=options["name"]).first()
+        job = Job.objects.current().filter(name=options["name"]).first()
         if job is None:
-            known = ", ".join(repr(j.name) for j in Job.objects.all()) or "none yet; add one in the admin"
+            known = ", ".join(repr(j.name) for j in Job.objects.current()) or "none yet; add one in the admin"
             raise CommandError(f"There is no job {options['name']!r}. There is: {known}.")
         if options["resume"] is not None:
             run = job.runs.filter(pk=options["resume"]).first()

@@ -1,52 +1,21 @@
-"""What people do: start, cancel, retry, resolve. Each checks, acts in one transaction, and nudges the workers."""
+"""What people do with a run that goes on: cancel it, resolve what needs attention, count what is awake."""
 
 import logging
-from collections.abc import Iterable
 
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, transaction
+from django.db import transaction
 
 from inventory.drivers import platform_for
-from inventory.models import StoredResource
 from inventory.platforms.base import Place, Power
 from ovmst_site import clock
-from ovmst_site.access.gate import Actor, visible
-from ovmst_site.access.models import Person
+from ovmst_site.access.gate import Actor
 from ovmst_site.faults import Fault
 from servicing import cycle, ledger
-from servicing.models import Installation, Job, Run, RunTarget
-from servicing.nudge import nudge
+from servicing.actions.permission import must_be_allowed as _must_be_allowed
+from servicing.models import Installation, Run, RunTarget
+from servicing.nudge import QUEUE, nudge
 
 log = logging.getLogger(__name__)
-QUEUE = "servicing"
-
-
-def start_run(job: Job, by: Actor) -> Run:
-    """A run of this job over its group's machines. Machines that inventory misses, that were handed out or
-    that another run holds become targets that are skipped, so that the run names them. Raises
-    ValidationError when there is nothing to service or `by` may not run this job."""
-    _must_be_allowed(job, by)
-    resources = list(
-        job.group.resources.select_related("share", "management_server").order_by("-first_in_line", "pk")
-    )
-    if not resources:
-        raise ValidationError(f"The group {job.group} of job {job} has no machines.")
-    return _start(job, resources, by, retry_of=None)
-
-
-def retry_failed(run: Run, by: Actor) -> Run:
-    """A new run of the same job over the machines of `run` that didn't succeed and are free again."""
-    _must_be_allowed(run.job, by)
-    settled = (RunTarget.Outcome.SUCCEEDED, RunTarget.Outcome.NONE, RunTarget.Outcome.ATTENTION)
-    resources = [
-        t.resource
-        for t in run.targets.exclude(outcome__in=settled).select_related(
-            "resource__share", "resource__management_server"
-        )
-    ]
-    if not resources:
-        raise ValidationError(f"Nothing in {run} is left to retry.")
-    return _start(run.job, resources, by, retry_of=run)
 
 
 def cancel_run(run: Run, by: Actor) -> int:
@@ -120,49 +89,6 @@ def count_awake(run: Run) -> int:
     return awake
 
 
-def _start(job: Job, resources: Iterable[StoredResource], by: Actor, retry_of: Run | None) -> Run:
-    now = clock.now()
-    with transaction.atomic():
-        run = Run.objects.create(
-            job=job, started_at=now, started_by=by if isinstance(by, Person) else None, retry_of=retry_of
-        )
-        for resource in resources:
-            _queue(run, resource)
-        if not run.targets.exclude(state=RunTarget.State.FINISHED).exists():
-            Run.objects.filter(pk=run.pk).update(finished_at=now)
-        nudge(QUEUE)
-    run.refresh_from_db()
-    return run
-
-
-def _queue(run: Run, resource: StoredResource) -> None:
-    now = clock.now()
-    target = RunTarget(
-        run=run, resource=resource, cycle_version=cycle.VERSION, created_at=now, due_at=now, queue=QUEUE
-    )
-    unfit = ""
-    if resource.team_id != run.job.team_id:
-        unfit = "refused: it belongs to another team"
-    elif resource.missing_since is not None:
-        unfit = "refused: inventory has not found it since " + resource.missing_since.isoformat(" ", "minutes")
-    elif not resource.management_server.enabled:
-        unfit = f"refused: its management server {resource.management_server} is disabled"
-    elif resource.handed_out_to:
-        unfit = f"refused: it was handed out to {resource.handed_out_to}"
-    elif resource.share is None:
-        unfit = "refused: it isn't in a library share; adopt it first"
-    if not unfit:
-        try:
-            with transaction.atomic():
-                target.save()
-        except IntegrityError:  # the database holds "one open target per machine", whoever asks at once
-            unfit = "refused: another run is servicing it"
-    if unfit:
-        target.state, target.outcome = RunTarget.State.FINISHED, RunTarget.Outcome.SKIPPED
-        target.reason, target.due_at, target.finished_at = unfit, None, now
-        target.save()
-
-
 def _must_be_home(target: RunTarget) -> None:
     """What a person closes is off and back in its library, or gone for good by their own doing."""
     resource = target.resource
@@ -187,8 +113,3 @@ def _take_marker_off(target: RunTarget) -> None:
             platform.unmark(resource.ref(), marker)
     except Fault as fault:
         log.warning("The marker of target %s stays for now: %s", target.pk, fault)
-
-
-def _must_be_allowed(job: Job, by: Actor) -> None:
-    if not visible(by, Job.objects.filter(pk=job.pk), "change").exists():
-        raise ValidationError(f"There is no job {job.name!r} that you may run.")

@@ -1,0 +1,50 @@
+"""Who is in a group: evaluated for the group's team, when it is asked."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+
+from inventory.models import StoredResource
+from ovmst_site.access.gate import SERVICE, Actor
+from ovmst_site.access.models import Team
+from ovmst_site.text import clean_json
+from servicing.filters import ServicingMachineFilter
+from servicing.models import Group
+
+
+def members(group: Group) -> QuerySet[StoredResource]:
+    """The group's machines now. Raises ValidationError where its saved filter isn't valid any more (its share
+    was deleted): that is no group of all machines, and none of nothing either."""
+    if group.kind == Group.Kind.STATIC:
+        return group.resources.all()
+    try:
+        return matching(group.filter, by=SERVICE, team=group.team)
+    except ValidationError as error:
+        wrong = " ".join(error.messages)
+        raise ValidationError(
+            f"The filter of group {group} isn't valid any more; correct it first. {wrong}"
+        ) from error
+
+
+def matching(filter: Mapping[str, Any], *, by: Actor, team: Team) -> QuerySet[StoredResource]:
+    """The team's machines that this filter finds. Raises ValidationError with the field "filter"."""
+    asked = ServicingMachineFilter(clean_filter(filter, by=by, team=team), by=by, team=team)
+    asked.cleaned()
+    found: QuerySet[StoredResource] = asked.qs
+    return found
+
+
+def clean_filter(filter: Mapping[str, Any], *, by: Actor, team: Team) -> dict[str, str]:
+    """The same filter, fit to be saved: known names, valid values, nothing empty. Raises ValidationError with
+    the field "filter"."""
+    if not isinstance(filter, Mapping):
+        raise ValidationError({"filter": 'Write a filter as names and values: {"kind": "template"}.'})
+    given = {str(name): clean_json(filter[name]) for name in filter}
+    return ServicingMachineFilter(given, by=by, team=team).cleaned()
+
+
+def describe(filter: Mapping[str, Any], *, by: Actor, team: Team) -> str:
+    """A filter for people: "kind: template, state: missing"."""
+    return ServicingMachineFilter(dict(filter), by=by, team=team).described()

@@ -1,0 +1,75 @@
+"""Planned starts: one row that says so, one that beat reads, and the job's own note of it, kept in step.
+
+A job has one planned occurrence at most. Its row of django-celery-beat (clocked, one-off) makes it punctual;
+the occurrence's own row makes it happen: a look every minute finds what beat's message didn't start.
+"""
+
+import json
+from datetime import UTC, datetime
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django_celery_beat.models import ClockedSchedule, PeriodicTask
+
+from ovmst_site import clock
+from ovmst_site.access.gate import Actor
+from servicing.models import Job, Occurrence
+
+TASK = "servicing.start_occurrence"
+
+
+def plan_start(job: Job, at: datetime, by: Actor) -> Occurrence:
+    """Start `job` once at `at`, in place of what was planned before. Raises ValidationError with the field
+    "start_at" for a moment without a time zone or in the past, and for a job that is switched off."""
+    if at.tzinfo is None:
+        raise ValidationError({"start_at": "Say in which time zone."})
+    due = at.astimezone(UTC).replace(microsecond=0)
+    with transaction.atomic():
+        locked = Job.objects.select_for_update().get(pk=job.pk)
+        if due <= clock.now():
+            raise ValidationError({"start_at": "This moment is in the past."})
+        if not locked.enabled:
+            raise ValidationError({"start_at": "The job is switched off: switch it on first."})
+        cancel_planned(locked)
+        planned, made = Occurrence.objects.get_or_create(job=job, due_at=due, defaults={"planned_by": str(by)})
+        if not made:  # cancelled before; one that was started, missed or refused lies in the past
+            planned.state, planned.planned_by, planned.settled_at = Occurrence.State.PLANNED, str(by), None
+            planned.save()
+        clocked = ClockedSchedule.objects.create(clocked_time=due)
+        PeriodicTask.objects.create(
+            name=_name(job),
+            task=TASK,
+            clocked=clocked,
+            one_off=True,
+            args=json.dumps([job.pk, due.isoformat()]),
+            description="Made by OVMST from the job's planned start; change it there.",
+        )
+        _note(job, due)
+    return planned
+
+
+def cancel_planned(job: Job) -> None:
+    """Take the planned start back; harmless when there is none."""
+    with transaction.atomic():
+        Occurrence.objects.filter(job=job, state=Occurrence.State.PLANNED).update(
+            state=Occurrence.State.CANCELLED, settled_at=clock.now()
+        )
+        forget(job)
+
+
+def forget(job: Job) -> None:
+    """Nothing is planned any more: neither beat nor the job's lists know of a start."""
+    for task in PeriodicTask.objects.filter(name=_name(job)).select_related("clocked"):
+        task.delete()
+        if task.clocked is not None:
+            task.clocked.delete()
+    _note(job, None)
+
+
+def _note(job: Job, due: datetime | None) -> None:
+    Job.objects.filter(pk=job.pk).update(next_start_at=due)
+    job.next_start_at = due
+
+
+def _name(job: Job) -> str:
+    return f"servicing: next start of job {job.pk}"

@@ -1,0 +1,204 @@
+"""Planned starts: each at most one run, however many messages there are, or however late."""
+
+import json
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from django.core.exceptions import ValidationError
+from django_celery_beat.models import ClockedSchedule, PeriodicTask
+
+from inventory.models import Host, StoredResource
+from inventory.sync import sync
+from ovmst_site import clock
+from ovmst_site.access.gate import SERVICE
+from servicing import tasks
+from servicing.actions import (
+    copy_job,
+    create_job,
+    delete_job,
+    edit_job,
+    plan_job,
+    start_due_occurrences,
+    start_occurrence,
+    unplan_job,
+)
+from servicing.models import Job, Occurrence, Run
+from tests.factories import LabSite
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def site(lab: LabSite) -> LabSite:
+    lab.machine("m1")
+    sync(lab.server, clock.now())
+    lab.job.group.resources.set(StoredResource.objects.all())
+    return lab
+
+
+def message() -> dict[str, Any]:
+    """What beat would send, as it is kept."""
+    row = PeriodicTask.objects.get()
+    return {"task": row.task, "args": json.loads(row.args), "at": row.clocked.clocked_time, "one_off": row.one_off}
+
+
+def nothing_is_planned() -> bool:
+    left = (PeriodicTask.objects.exists(), ClockedSchedule.objects.exists())
+    return left == (False, False) and Job.objects.get().next_start_at is None
+
+
+def test_a_planned_start_is_one_clocked_row(site: LabSite):
+    at = datetime(2026, 1, 5, 16, 30, tzinfo=timezone(timedelta(hours=2)))
+    plan_job(site.job, at, SERVICE)
+    assert message() == {
+        "task": "servicing.start_occurrence",
+        "args": [site.job.pk, "2026-01-05T14:30:00+00:00"],
+        "at": at,
+        "one_off": True,
+    }
+    assert Job.objects.get().next_start_at == at
+    assert Occurrence.objects.get().planned_by == "OVMST"
+
+
+def test_beats_message_starts_it_and_its_doubles_find_it_started(site: LabSite):
+    plan_job(site.job, clock.now() + HOUR, SERVICE)
+    sent = message()
+    site.clock.jump(HOUR)
+    for _ in range(3):
+        tasks.start_occurrence(*sent["args"])
+    start_due_occurrences()
+    run = Run.objects.get()
+    assert Occurrence.objects.get().run == run
+    assert nothing_is_planned()
+    site.run_to_end(run)
+    tasks.start_occurrence(*sent["args"])  # very late
+    assert Run.objects.count() == 1
+
+
+def test_a_lost_message_is_made_up_for(site: LabSite):
+    plan_job(site.job, clock.now() + HOUR, SERVICE)
+    assert start_due_occurrences() == 0
+    site.clock.jump(HOUR + timedelta(minutes=1))
+    assert start_due_occurrences() == 1
+    assert Occurrence.objects.get().state == "started"
+
+
+def test_a_message_that_comes_too_early_starts_nothing(site: LabSite):
+    plan_job(site.job, clock.now() + HOUR, SERVICE)
+    tasks.start_occurrence(*message()["args"])
+    assert not Run.objects.exists()
+    assert Occurrence.objects.get().state == "planned"
+
+
+def test_what_is_found_too_late_is_missed_and_said(site: LabSite, settings: Any):
+    plan_job(site.job, clock.now() + HOUR, SERVICE)
+    site.clock.jump(3 * HOUR)
+    assert start_due_occurrences() == 0
+    missed = Occurrence.objects.get()
+    assert (missed.state, missed.run) == ("missed", None)
+    assert "2.0 h late; more than 1 h" in missed.reason
+    assert nothing_is_planned()
+    settings.START_LATE_HOURS = 4
+    plan_job(site.job, clock.now() + HOUR, SERVICE)
+    site.clock.jump(3 * HOUR)
+    assert start_due_occurrences() == 1
+
+
+def test_a_start_that_is_refused_says_why_and_stops_no_other(site: LabSite):
+    other = copy_job(site.job, SERVICE)
+    edit_job(site.job, SERVICE, version=1, start_at=clock.now() + HOUR)
+    edit_job(site.job, SERVICE, version=2, enabled=False)
+    plan_job(other, clock.now() + HOUR, SERVICE)
+    site.clock.jump(HOUR)
+    assert start_due_occurrences() == 1
+    refused = Occurrence.objects.get(job=site.job)
+    assert refused.state == "refused"
+    assert "switched off" in refused.reason
+    assert Run.objects.get().job == other
+
+
+def test_a_start_that_fails_is_tried_again(site: LabSite, monkeypatch: pytest.MonkeyPatch):
+    from servicing.actions import occurrences
+
+    plan_job(site.job, clock.now() + HOUR, SERVICE)
+    site.clock.jump(HOUR)
+    with monkeypatch.context() as broken:
+        broken.setattr(occurrences, "start_run", lambda *_: 1 / 0)
+        assert start_due_occurrences() == 0
+    assert Occurrence.objects.get().state == "planned"
+    assert start_due_occurrences() == 1
+
+
+@pytest.mark.parametrize("ago", [timedelta(0), HOUR, timedelta(days=4000)])
+def test_the_past_is_refused(site: LabSite, ago: timedelta):
+    with pytest.raises(ValidationError) as refused:
+        plan_job(site.job, clock.now() - ago, SERVICE)
+    assert list(refused.value.message_dict) == ["start_at"]
+    with pytest.raises(ValidationError):
+        create_job(
+            SERVICE,
+            team=site.job.team,
+            start_at=clock.now() - ago,
+            name="past",
+            group=site.job.group,
+            update_system=site.job.update_system,
+            host_group=site.job.host_group,
+        )
+    assert nothing_is_planned()
+    assert not Occurrence.objects.exists()
+
+
+def test_a_moment_without_time_zone_is_refused(site: LabSite):
+    with pytest.raises(ValidationError, match="time zone"):
+        plan_job(site.job, datetime(2030, 1, 1), SERVICE)  # noqa: DTZ001 - that is the point
+
+
+def test_planning_again_replaces_and_taking_back_forgets(site: LabSite):
+    first, second = clock.now() + HOUR, clock.now() + 2 * HOUR
+    plan_job(site.job, first, SERVICE)
+    edit_job(site.job, SERVICE, version=1, start_at=second)
+    assert message()["at"] == second
+    assert ClockedSchedule.objects.count() == 1
+    unplan_job(site.job, SERVICE)
+    assert nothing_is_planned()
+    assert {o.state for o in Occurrence.objects.all()} == {"cancelled"}
+    plan_job(site.job, second, SERVICE)  # the same moment again
+    assert Occurrence.objects.get(due_at=second).state == "planned"
+    site.clock.jump(first - clock.now())
+    assert start_occurrence(site.job.pk, first) is None
+    site.clock.jump(HOUR)
+    assert start_occurrence(site.job.pk, second) is not None
+
+
+def test_an_edit_leaves_the_plan_alone_unless_it_says_so(site: LabSite):
+    at = clock.now() + HOUR
+    plan_job(site.job, at, SERVICE)
+    edit_job(site.job, SERVICE, version=1, rounds=2)
+    assert message()["at"] == at
+    edit_job(site.job, SERVICE, version=2, start_at=None)
+    assert nothing_is_planned()
+
+
+def test_an_edit_with_a_start_in_the_past_saves_nothing(site: LabSite):
+    with pytest.raises(ValidationError):
+        edit_job(site.job, SERVICE, version=1, rounds=2, start_at=clock.now() - HOUR)
+    assert (Job.objects.get().rounds, Job.objects.get().version) == (10, 1)
+
+
+def test_a_deleted_job_leaves_no_row_of_beat_behind(site: LabSite):
+    plan_job(site.job, clock.now() + HOUR, SERVICE)
+    due = Occurrence.objects.get().due_at
+    pk = site.job.pk
+    delete_job(site.job, SERVICE)
+    assert not PeriodicTask.objects.exists()
+    assert not ClockedSchedule.objects.exists()
+    assert start_occurrence(pk, due) is None
+
+
+def test_hosts_in_maintenance_refuse_a_planned_start(site: LabSite):
+    plan_job(site.job, clock.now() + HOUR, SERVICE)
+    Host.objects.update(in_maintenance=True)
+    site.clock.jump(HOUR)
+    assert start_due_occurrences() == 0
+    assert "in maintenance" in Occurrence.objects.get().reason
