@@ -1,6 +1,10 @@
 """Text from outside, made fit to be stored and shown."""
 
+import re
 from typing import Any
+
+# Controls, surrogates, and what turns the direction of all that follows. Line breaks and tabs are for `one_line`.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def clean(text: str, longest: int = 20_000) -> str:
@@ -19,3 +23,18 @@ def clean_json(value: Any) -> Any:
     if isinstance(value, list):
         return [clean_json(v) for v in value]
     return value
+
+
+def printable(text: str) -> str:
+    """Fit for a screen: what a guest could steer a terminal, a browser or a reader's eye with is written out
+    (\\x1b). Line breaks and tabs stay."""
+    return _UNPRINTABLE.sub(lambda found: _escape(found[0]), text.replace("\r\n", "\n"))
+
+
+def one_line(text: str) -> str:
+    """The same on one line: line breaks and tabs are written out too."""
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode()

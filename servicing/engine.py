@@ -224,6 +224,7 @@ def _record(holding: Holding, target: RunTarget, notes: Notebook, move: Move, li
         changes,
         record,
         cleaned,
+        run=target.run_id,
         events_before=target.events,
         at=now,
         at_step=target.step,

@@ -87,6 +87,7 @@ def record(
     step: StepRecord | None,
     lines: Sequence[Line],
     *,
+    run: int,
     events_before: int,
     at: datetime,
     at_step: str,
@@ -101,7 +102,7 @@ def record(
         if step is not None:
             step.save(force_insert=True)
         Event.objects.bulk_create(
-            Event(target_id=lease.target, n=n, at=at, step=at_step, level=line.level, text=line.text)
+            Event(run_id=run, target_id=lease.target, n=n, at=at, step=at_step, level=line.level, text=line.text)
             for n, line in enumerate(lines, events_before + 1)
         )
         if also is not None:

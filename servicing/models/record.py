@@ -2,6 +2,8 @@
 
 from django.db import models
 
+from servicing.models.transactions import CurrentTransaction
+
 
 class StepRecord(models.Model):
     """One stay of a target in a step, until it left it or was asked to wait."""
@@ -59,7 +61,11 @@ class Operation(models.Model):
 
 
 class Event(models.Model):
-    """One line of a target's log, numbered per target without gaps."""
+    """One line of a target's log, numbered per target without gaps.
+
+    A run's lines have one stable order, (tx, id): see `servicing.log`, which reads them. Written by the
+    ledger alone.
+    """
 
     team_path = "target__run__job__team"
 
@@ -69,6 +75,15 @@ class Event(models.Model):
         ALARM = "alarm"
 
     target = models.ForeignKey("servicing.RunTarget", on_delete=models.CASCADE, related_name="log")
+    # The target's own run, kept here so that a run's log is one range of one index. Without a constraint: the
+    # target's holds it, and a check would lock the run's row for each line of each of its targets.
+    # Empty only where a worker of the version before wrote it during an upgrade; required a release later.
+    run = models.ForeignKey(
+        "servicing.Run", null=True, on_delete=models.CASCADE, related_name="log", db_index=False, db_constraint=False
+    )
+    tx = models.BigIntegerField(
+        db_default=CurrentTransaction(), editable=False, help_text="The transaction that wrote it; the database's."
+    )
     n = models.PositiveIntegerField()
     at = models.DateTimeField()
     step = models.CharField(max_length=30)
@@ -84,6 +99,7 @@ class Event(models.Model):
                 violation_error_message="This event is written down already.",
             )
         ]
+        indexes = [models.Index(fields=["run", "tx", "id"], name="servicing_event_order")]
 
     def __str__(self) -> str:
         return self.text[:80]

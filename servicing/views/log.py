@@ -1,0 +1,131 @@
+"""A run's log in ranges, searched, and as a file."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from datetime import UTC
+from typing import Any
+from urllib.parse import urlencode
+
+from django import forms
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
+from django.views.decorators.http import require_safe
+
+from ovmst_site.access.gate import visible
+from ovmst_site.text import one_line, printable
+from ovmst_site.threads import ask
+from servicing import log
+from servicing.log import LARGEST, Cursor, Line, Only
+from servicing.models import Event, Run
+
+AT_A_TIME = 200  # lines of a range
+
+
+class CursorField(forms.CharField):
+    """A place in a log, or None."""
+
+    def clean(self, value: Any) -> Cursor | None:
+        text = super().clean(value)
+        try:
+            return Cursor.parse(text) if text else None
+        except ValueError as error:
+            raise forms.ValidationError(str(error)) from error
+
+
+class LogForm(forms.Form):
+    """What of a log is wanted. Its names are those of the URL."""
+
+    q = forms.CharField(label="Text", max_length=200, required=False, strip=False)
+    level = forms.ChoiceField(choices=[("", "every level"), *Event.Level.choices], required=False)
+    target = forms.IntegerField(min_value=1, max_value=LARGEST, required=False, widget=forms.HiddenInput)
+    before = CursorField(required=False, widget=forms.HiddenInput)
+    after = CursorField(required=False, widget=forms.HiddenInput)
+
+    def only(self) -> Only:
+        return Only(self.cleaned_data["q"], self.cleaned_data["target"], self.cleaned_data["level"])
+
+    def address(self, run: int, **place: Cursor) -> str:
+        """The range of the same lines at another place."""
+        return f"{reverse('servicing:run-log', args=[run])}?{urlencode(self._wanted() | place)}"
+
+    def file_address(self, run: int) -> str:
+        """The same lines as a file."""
+        return f"{reverse('servicing:run-log-download', args=[run])}?{urlencode(self._wanted())}".rstrip("?")
+
+    def _wanted(self) -> dict[str, Any]:
+        return {name: self.cleaned_data[name] for name in ("q", "level", "target") if self.cleaned_data[name]}
+
+
+@require_safe
+def lines(request: HttpRequest, pk: int) -> HttpResponse:
+    """GET ?before=CURSOR | after=CURSOR, &q= &level= &target=: a page of the log; for htmx its lines alone."""
+    run = get_object_or_404(visible(request.user, Run.objects.select_related("job")), pk=pk)
+    form = LogForm(request.GET)
+    context: dict[str, Any] = {"run": run, "form": form}
+    if not form.is_valid():
+        if _wants_lines(request):
+            said = "\n".join(message for messages in form.errors.values() for message in messages)
+            return HttpResponse(said, status=400, content_type="text/plain; charset=utf-8")
+        return render(request, "servicing/run_log.html", context, status=400)
+    # First: what is written after this was asked comes by the stream.
+    context["is_open"] = not log.is_over(pk)
+    context |= _range(pk, form) | {"file": form.file_address(pk)}
+    template = "servicing/run_log_lines.html" if _wants_lines(request) else "servicing/run_log.html"
+    return render(request, template, context)
+
+
+def _range(run: int, form: LogForm) -> dict[str, Any]:
+    """The lines that the form asks for, and where the ranges beside it begin."""
+    only, before, after = form.only(), form.cleaned_data["before"], form.cleaned_data["after"]
+    if after is not None:
+        found = log.after(run, after, AT_A_TIME + 1, only)
+        shown, more = found[:AT_A_TIME], len(found) > AT_A_TIME
+        later = form.address(run, after=shown[-1].cursor) if more else ""
+        return {"lines": _shown(shown), "later": later, "after": shown[-1].cursor if shown else after}
+    found = log.before(run, before, AT_A_TIME + 1, only) if before else log.latest(run, AT_A_TIME + 1, only)
+    shown, more = found[-AT_A_TIME:], len(found) > AT_A_TIME
+    earlier = form.address(run, before=shown[0].cursor) if more else ""
+    return {
+        "lines": _shown(shown),
+        "earlier": earlier,
+        "after": shown[-1].cursor if shown else log.START,
+        "is_tail": not only and before is None,
+    }
+
+
+@require_safe
+async def download(request: HttpRequest, pk: int) -> HttpResponseBase:
+    """GET &q= &level= &target=: the log as text, a line for each event, times in UTC."""
+    if not await ask(lambda: visible(request.user, Run.objects.filter(pk=pk)).exists()):
+        raise Http404
+    form = LogForm(request.GET)
+    if not form.is_valid():
+        said = "\n".join(message for messages in form.errors.values() for message in messages)
+        return HttpResponse(said, status=400, content_type="text/plain; charset=utf-8")
+    response = StreamingHttpResponse(_text(pk, form.only()), content_type="text/plain; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="run-{pk}-log.txt"'
+    response["Cache-Control"] = "no-store"
+    response["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+async def _text(run: int, only: Only) -> AsyncIterator[str]:
+    cursor = log.START
+    while found := await ask(log.after, run, cursor, only=only):
+        yield "".join(map(as_text, found))
+        cursor = found[-1].cursor
+
+
+def as_text(line: Line) -> str:
+    """One line of a file, whatever the guest said."""
+    at = line.at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return f"{at} {line.level:7} {one_line(line.machine)}: {one_line(line.step)}: {one_line(line.text)}\n"
+
+
+def _shown(lines: Sequence[Line]) -> list[Line]:
+    return [replace(line, machine=printable(line.machine), text=printable(line.text)) for line in lines]
+
+
+def _wants_lines(request: HttpRequest) -> bool:
+    return "HX-Request" in request.headers
