@@ -390,6 +390,7 @@ def bring_back(ctx: Context, seen: Observed) -> Outcome:
     if seen.place is Place.LIBRARY:
         ctx.notes.library_has = seen.generation
         return Done(f"its library has published {seen.generation} meanwhile")
-    if seen.failed_operation:
+    if seen.failed_operation and ctx.ledger.has_begun():
         ctx.ledger.operation_failed(seen.failed_operation)
+        raise TryLater(f"it could not be stored: {seen.failed_operation}")  # told at once, and tried again
     return looks.hand_over(ctx, seen)
