@@ -112,7 +112,9 @@ class _Tailer:
                     if lines or over or time.monotonic() - looked > STATE_EVERY:
                         state, looked = run_log.state_of(self.run), time.monotonic()
                 except Exception as error:  # noqa: BLE001 - whatever it was, the next look may work
-                    log.warning("The log of run %s can't be read (%s); looking again.", self.run, type(error).__name__)
+                    log.warning(
+                        "The log of run %s can't be read (%s); looking again.", self.run, type(error).__name__
+                    )
                     give_back()
                     self.wake.wait(AFTER_FAILURE)
                     continue

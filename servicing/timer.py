@@ -18,26 +18,29 @@ EVERY = 1.0  # seconds
 
 class LookForDueWork(bootsteps.StartStopStep):
     """A thread beside the worker's consumer, so that neither a broker nor a database that hangs stops the
-    other's work; what is found goes to the worker's pool."""
+    other's work; what is found goes to the worker's pool.
+
+    It stops before the pool does, and has the engine stop then: a warm shutdown waits for steps, not for work
+    to run out.
+    """
 
     requires = ("celery.worker.components:Pool",)
 
     def __init__(self, worker: Any, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
-        self._stop = threading.Event()
         self._free: threading.Semaphore | None = None
         self._thread: threading.Thread | None = None
 
     def start(self, worker: Any) -> None:
         if worker.pool_cls.__module__ != "celery.concurrency.thread":
             raise ImproperlyConfigured("Start workers with --pool threads: steps wait for others, not for a CPU.")
-        self._stop.clear()
+        engine.STOPPING.clear()
         self._free = threading.Semaphore(worker.concurrency)
         self._thread = threading.Thread(target=self._look_until_stopped, args=(worker,), daemon=True)
         self._thread.start()
 
     def stop(self, worker: Any) -> None:
-        self._stop.set()
+        engine.STOPPING.set()
         if self._thread is not None:
             self._thread.join(timeout=10)
 
@@ -46,7 +49,7 @@ class LookForDueWork(bootsteps.StartStopStep):
 
     def _look_until_stopped(self, worker: Any) -> None:
         queue = settings.CELERY_TASK_DEFAULT_QUEUE
-        while not self._stop.wait(EVERY):
+        while not engine.STOPPING.wait(EVERY):
             try:
                 due = ledger.next_due(queue, clock.now())
             except Exception as error:  # noqa: BLE001 - whatever it was, the next look may find work
@@ -59,7 +62,7 @@ class LookForDueWork(bootsteps.StartStopStep):
 
     def _advance(self, queue: str) -> None:
         try:
-            engine.advance_due(queue, stop=self._stop.is_set)
+            engine.advance_due(queue, stop=engine.STOPPING.is_set)
         except DatabaseError as error:
             log.warning("The database went away (%s); leases run out and are taken again.", type(error).__name__)
         finally:

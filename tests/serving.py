@@ -79,9 +79,7 @@ def session_of(person: Person) -> str:
 
 
 @pytest.fixture(scope="session")
-def shared_database(
-    django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory
-) -> str:
+def shared_database(django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The URL of a database that another process can open: the test database itself, or, where that is in this
     process's memory, a copy of it in a file."""
     with django_db_blocker.unblock():
@@ -89,7 +87,9 @@ def shared_database(
         # Tests empty it: whatever went wrong in the set-up, never the real one.
         assert "test_" in str(at["NAME"]) or "memory" in str(at["NAME"]), at["NAME"]
         if connection.vendor == "postgresql":
-            login = f"{quote(at['USER'], safe='')}:{quote(at['PASSWORD'], safe='')}" if at["PASSWORD"] else at["USER"]
+            login = (
+                f"{quote(at['USER'], safe='')}:{quote(at['PASSWORD'], safe='')}" if at["PASSWORD"] else at["USER"]
+            )
             return f"postgresql://{login}@{at['HOST']}:{at['PORT'] or 5432}/{quote(at['NAME'], safe='')}"
         path = tmp_path_factory.mktemp("shared") / "database.sqlite3"
         connection.ensure_connection()

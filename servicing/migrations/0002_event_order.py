@@ -6,24 +6,34 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('servicing', '0001_initial'),
+        ("servicing", "0001_initial"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='event',
-            name='run',
-            field=models.ForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='log', to='servicing.run'),
+            model_name="event",
+            name="run",
+            field=models.ForeignKey(
+                db_constraint=False,
+                db_index=False,
+                null=True,
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="log",
+                to="servicing.run",
+            ),
         ),
         migrations.AddField(
-            model_name='event',
-            name='tx',
-            field=models.BigIntegerField(db_default=servicing.models.transactions.CurrentTransaction(), editable=False, help_text="The transaction that wrote it; the database's."),
+            model_name="event",
+            name="tx",
+            field=models.BigIntegerField(
+                db_default=servicing.models.transactions.CurrentTransaction(),
+                editable=False,
+                help_text="The transaction that wrote it; the database's.",
+            ),
         ),
         migrations.AddIndex(
-            model_name='event',
-            index=models.Index(fields=['run', 'tx', 'id'], name='servicing_event_order'),
+            model_name="event",
+            index=models.Index(fields=["run", "tx", "id"], name="servicing_event_order"),
         ),
     ]

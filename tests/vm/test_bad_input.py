@@ -64,7 +64,7 @@ def test_a_damaged_machine_is_named_and_the_others_are_found(
     site: RealSite, stored: StoredResource, file: str, content: bytes, says: str
 ):
     folder = copy_of(site, stored)
-    rewrite(folder / "generations" / "g000001" / file, content)
+    rewrite((folder / "current").resolve(strict=True) / file, content)
     try:
         said = manage("sync_inventory", "libvirt")
         resource = StoredResource.objects.filter(external_id=folder.name).first()

@@ -14,6 +14,7 @@ from inventory.drivers import platform_for
 from inventory.models import ManagementServer
 from inventory.platforms.base import Check
 from ovmst_site.faults import Fault
+from ovmst_site.text import printable
 from servicing.models import RunTarget, UpdateSystem
 from servicing.updaters.registry import open_updater
 
@@ -29,7 +30,7 @@ class Command(BaseCommand):
         bad = 0
         for check in _all_checks():
             line = f"{'ok' if check.ok else 'BAD'} {check.what}" + (f": {check.advice}" if check.advice else "")
-            self.stdout.write(" ".join(line.split()))  # names may hold anything; a check stays one line
+            self.stdout.write(printable(" ".join(line.split())))  # names may hold anything; a check stays one line
             bad += not check.ok
         self.stdout.write(f"{bad} not well" if bad else "all well")
         if bad:

@@ -14,6 +14,7 @@ from django.db import DatabaseError, close_old_connections, connection
 
 from ovmst_site import clock
 from ovmst_site.access.gate import SERVICE
+from ovmst_site.text import printable
 from servicing import alarms, engine
 from servicing.actions import QUEUE, count_awake, start_run
 from servicing.models import Event, Job, Run, RunTarget
@@ -94,7 +95,8 @@ class Command(BaseCommand):
             if target.events > last:
                 for event in Event.objects.filter(target=target, n__gt=last).order_by("n"):
                     name = " ".join(target.resource.name.split())[:40]
-                    self.stdout.write(f"{event.at:%H:%M:%S} {name}: {event.step}: {event.text}")
+                    text = event.text.replace("\n", "\n    ")  # no line of a guest's looks like one of ours
+                    self.stdout.write(printable(f"{event.at:%H:%M:%S} {name}: {event.step}: {text}"))
                     told[target.pk] = event.n
 
 

@@ -1,7 +1,4 @@
-"""Nothing stale is let loose: on the servicing network only, apart from its neighbours, or not started.
-
-Last of the real guests (by its name): taking a network away also takes the bench's leg into it.
-"""
+"""Nothing stale is let loose: on the servicing network only, apart from its neighbours, or not started."""
 
 import time
 from collections.abc import Callable
