@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import uvicorn
 from celery import beat
@@ -82,9 +82,9 @@ def address(bound: socket.socket) -> str:
 class Embedded:
     """One process's web server, and its worker and beat where `threads` isn't 0.
 
-    `run` returns the exit status after all has ended: 0 when it was asked to (`stop`, or a signal). `ready`
-    is called once the pages answer, `stopping` at the first moment of the end, `stopped` when the worker has
-    ended or was given up.
+    `run` returns the exit status after all has ended: 0 when it was asked to (`stop`, or a signal). `ready` is
+    called once the pages answer, in a thread of its own; `stopping` at the first moment of the end; `stopped`
+    when the worker has ended or was given up.
     """
 
     def __init__(
@@ -111,7 +111,8 @@ class Embedded:
             access_log=False,
             timeout_graceful_shutdown=CONNECTIONS_STAY,
         )
-        self._web = _Web(config, ready)
+        self._ready = ready
+        self._web = _Web(config, self._begin_ready)
 
     def stop(self, status: int = 0) -> None:
         """End everything; may be called from any thread, more than once. The first one's status holds."""
@@ -119,6 +120,10 @@ class Embedded:
             self._status = status
             self._stop.set()
             self._web.should_exit = True
+
+    def wait(self, seconds: float) -> bool:
+        """Whether everything is to end within so many seconds."""
+        return self._stop.wait(seconds)
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._stop.is_set():
@@ -153,6 +158,18 @@ class Embedded:
             self._over.set()
         return self._status
 
+    def _begin_ready(self) -> None:
+        threading.Thread(target=self._be_ready, name="ready", daemon=True).start()
+
+    def _be_ready(self) -> None:
+        try:
+            self._ready()
+        except Exception:
+            log.exception("The server ends")
+            self.stop(status=1)
+        finally:
+            connections.close_all()
+
     def _work(self, worker: object) -> None:
         try:
             worker.start()  # type: ignore[attr-defined]
@@ -165,9 +182,9 @@ class Embedded:
     def _beat_until_stopped(self) -> None:
         while not self._stop.is_set():
             # Built like this because celery.beat.EmbeddedService dies with the first error.
-            self._beat = beat.Service(
-                app, max_interval=BEAT_LOOKS_EVERY, scheduler_cls=settings.CELERY_BEAT_SCHEDULER
-            )
+            # A name is as good as a class there.
+            scheduler: Any = settings.CELERY_BEAT_SCHEDULER
+            self._beat = beat.Service(app, max_interval=BEAT_LOOKS_EVERY, scheduler_cls=scheduler)
             try:
                 self._beat.start()
             except Exception as error:  # noqa: BLE001 - whatever it was, schedules must go on
@@ -186,7 +203,7 @@ class Embedded:
         if self._beat is not None:
             self._beat.stop()
         if parts:
-            worker_state.should_stop = 0  # the exit status
+            vars(worker_state)["should_stop"] = 0  # the exit status
             if is_default():
                 # It looks every two seconds whether it shall end, and after every message.
                 app.send_task("servicing.advance_due", args=["nobody"], retry=False, ignore_result=True)

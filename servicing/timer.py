@@ -13,7 +13,7 @@ from ovmst_site import clock
 from servicing import engine, ledger, presence
 
 log = logging.getLogger(__name__)
-EVERY = 1.0  # seconds
+EVERY = 1.0  # seconds, or OVMST_POLL_SECONDS where that is less
 
 
 class LookForDueWork(bootsteps.StartStopStep):
@@ -52,7 +52,7 @@ class LookForDueWork(bootsteps.StartStopStep):
 
     def _look_until_stopped(self, worker: Any) -> None:
         queue = settings.CELERY_TASK_DEFAULT_QUEUE
-        while not self._stop.wait(EVERY):
+        while not self._stop.wait(min(EVERY, settings.POLL_SECONDS)):
             try:
                 due = ledger.next_due(queue, clock.now())
             except Exception as error:  # noqa: BLE001 - whatever it was, the next look may find work
