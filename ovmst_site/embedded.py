@@ -205,8 +205,9 @@ class Embedded:
         if parts:
             vars(worker_state)["should_stop"] = 0  # the exit status
             if is_default():
-                # It looks every two seconds whether it shall end, and after every message.
-                app.send_task("servicing.advance_due", args=["nobody"], retry=False, ignore_result=True)
+                # It looks every two seconds whether it shall end, and after every message; then it takes one more.
+                for _ in range(2):
+                    app.send_task("servicing.advance_due", args=["nobody"], retry=False, ignore_result=True)
         for part in parts:
             part.join(timeout=max(0.0, until - time.monotonic()))
             if part.is_alive():
