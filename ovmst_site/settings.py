@@ -40,6 +40,7 @@ STATIC_ROOT = DATA / "static"
 INSTALLED_APPS = [
     "servicing",
     "inventory",
+    "inventory.lab",
     "ovmst_site.access",
     "ovmst_site.web",
     "django_htmx",
@@ -125,6 +126,10 @@ LEASE_SECONDS = env.number("LEASE_SECONDS", 90)
 POLL_SECONDS = env.number("POLL_SECONDS", 2)
 # Calls to one management server at a time, in one worker process.
 CALLS_PER_SERVER = int(env.number("CALLS_PER_SERVER", 8))
+
+# --- Built-in lab ------------------------------------------------------------------------------------------
+# So many times faster than the wall clock runs a new lab's: at 60, a minute passes in a second.
+LAB_TIME_SCALE = env.number("LAB_TIME_SCALE", 1)
 
 # --- libvirt -----------------------------------------------------------------------------------------------
 # auto: try a real start once; kvm, qemu: believe the administrator.
