@@ -48,7 +48,7 @@ WORKER = f"{socket.gethostname()[:60]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
 def advance_due(queue: str, *, only_run: int | None = None, stop: Callable[[], bool] = lambda: False) -> int:
     """Take due targets of this queue on, one after the other, until none is due (or `stop` says so);
-    returns how many.
+    returns how many. What is held when `stop` says so is let go after its present step.
 
     One call works for one thread, and holds one lease at a time.
     """
@@ -68,10 +68,10 @@ def advance(lease: Lease, *, stop: Callable[[], bool] = lambda: False) -> None:
         while True:
             move, lease = _one_step(lease, may_go_on=waits < 1)
             waits = waits + 1 if not move.leaves else 0
-            if move.goes_on and stop():
-                ledger.let_go(lease)
-                break
             if not move.goes_on:
+                break
+            if stop():
+                ledger.let_go(lease)
                 break
     except LeaseLost as lost:
         log.warning("The lease of %s is lost; another worker may have it.", lost)

@@ -252,5 +252,16 @@ def let_go(lease: Lease) -> None:
     _held(lease).update(lease_owner="", lease_until=None)
 
 
+def give_back(owner: str) -> int:
+    """Let go of all that this worker process holds; returns how many. What its calls still say is lost."""
+    return RunTarget.objects.filter(lease_owner=owner).update(lease_owner="", lease_until=None)
+
+
+def take_all_back() -> int:
+    """Let go of every lease, whoever wrote it; returns how many. Only for who knows that no other process
+    performs runs on this database (servicing.presence)."""
+    return RunTarget.objects.exclude(lease_owner="").update(lease_owner="", lease_until=None)
+
+
 def _held(lease: Lease) -> Any:
     return RunTarget.objects.filter(pk=lease.target, lease_owner=lease.owner, epoch=lease.epoch)

@@ -10,10 +10,10 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, close_old_connections
 
 from ovmst_site import clock
-from servicing import engine, ledger
+from servicing import engine, ledger, presence
 
 log = logging.getLogger(__name__)
-EVERY = 1.0  # seconds
+EVERY = 1.0  # seconds, or OVMST_POLL_SECONDS where that is less
 
 
 class LookForDueWork(bootsteps.StartStopStep):
@@ -28,19 +28,26 @@ class LookForDueWork(bootsteps.StartStopStep):
 
     def __init__(self, worker: Any, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
+        self._stop = engine.STOPPING
         self._free: threading.Semaphore | None = None
         self._thread: threading.Thread | None = None
 
     def start(self, worker: Any) -> None:
         if worker.pool_cls.__module__ != "celery.concurrency.thread":
             raise ImproperlyConfigured("Start workers with --pool threads: steps wait for others, not for a CPU.")
-        engine.STOPPING.clear()
+        presence.perform_until_the_end()
+        close_old_connections()
+        self._stop.clear()
         self._free = threading.Semaphore(worker.concurrency)
         self._thread = threading.Thread(target=self._look_until_stopped, args=(worker,), daemon=True)
         self._thread.start()
 
+    def close(self, worker: Any) -> None:
+        # Called first of all, while messages still come in: a warm shutdown waits for no more than a step.
+        self._stop.set()
+
     def stop(self, worker: Any) -> None:
-        engine.STOPPING.set()
+        self._stop.set()
         if self._thread is not None:
             self._thread.join(timeout=10)
 
@@ -49,7 +56,7 @@ class LookForDueWork(bootsteps.StartStopStep):
 
     def _look_until_stopped(self, worker: Any) -> None:
         queue = settings.CELERY_TASK_DEFAULT_QUEUE
-        while not engine.STOPPING.wait(EVERY):
+        while not self._stop.wait(min(EVERY, settings.POLL_SECONDS)):
             try:
                 due = ledger.next_due(queue, clock.now())
             except Exception as error:  # noqa: BLE001 - whatever it was, the next look may find work
@@ -62,7 +69,7 @@ class LookForDueWork(bootsteps.StartStopStep):
 
     def _advance(self, queue: str) -> None:
         try:
-            engine.advance_due(queue, stop=engine.STOPPING.is_set)
+            engine.advance_due(queue, stop=self._stop.is_set)
         except DatabaseError as error:
             log.warning("The database went away (%s); leases run out and are taken again.", type(error).__name__)
         finally:

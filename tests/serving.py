@@ -2,7 +2,8 @@
 
 `served` gives a server and an empty database that this process and the server share: rows that a test makes are
 there for the server at once, and the other way round. A test that asks for it does not ask for `db` or `lab`:
-those wrap a test in a transaction that no other process sees; `transactional_db` is part of it. Use `make_lab_site` instead.
+those wrap a test in a transaction that no other process sees; `transactional_db` is part of it. Use
+`make_lab_site` instead.
 """
 
 import os

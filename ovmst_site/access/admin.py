@@ -22,7 +22,7 @@ class PersonAdmin(GatedAdmin, UserAdmin):  # type: ignore[type-arg]
     fieldsets = [
         (None, {"fields": ["username", "password"]}),
         ("Person", {"fields": ["first_name", "last_name", "email"]}),
-        ("Access", {"fields": ["is_active", "is_staff", "is_superuser"]}),
+        ("Access", {"fields": ["is_active", "is_staff", "is_superuser", "must_change_password"]}),
         ("Dates", {"fields": ["last_login", "date_joined"]}),
     ]
     list_filter = ["is_active", "is_superuser", "memberships__team"]

@@ -11,8 +11,8 @@ from inventory.models import Host, LibraryServer, StoredResource
 from ovmst_site.access.gate import SERVICE
 from servicing import alarms, engine, ledger
 from servicing.actions import QUEUE, cancel_run, count_awake, resolve_attention, retry_failed, start_run
-from servicing.management.commands.run_job import closing_line
 from servicing.models import Event, Generation, PackageReport, RunTarget, StepRecord
+from servicing.telling import closing_line
 from tests.factories import LabSite
 
 Outcome = RunTarget.Outcome

@@ -17,8 +17,8 @@ from ovmst_site import clock
 from ovmst_site.access.gate import SERVICE
 from ovmst_site.celery import app
 from servicing.actions import count_awake, start_run
-from servicing.management.commands.run_job import closing_line
 from servicing.models import Event, Run
+from servicing.telling import closing_line
 from tests.factories import LabSite, make_lab_site
 
 pytestmark = [pytest.mark.team, pytest.mark.django_db(transaction=True)]

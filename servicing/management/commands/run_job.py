@@ -14,14 +14,13 @@ from django.db import DatabaseError, close_old_connections, connection
 
 from ovmst_site import clock
 from ovmst_site.access.gate import SERVICE
-from ovmst_site.text import printable
-from servicing import alarms, engine
+from servicing import alarms, engine, presence
 from servicing.actions import QUEUE, count_awake, start_run
-from servicing.models import Event, Job, Run, RunTarget
+from servicing.models import Job, Run, RunTarget
+from servicing.telling import Teller, closing_line
 
 log = logging.getLogger(__name__)
 LOOK_EVERY = 0.2  # seconds
-Outcome = RunTarget.Outcome
 
 
 class Command(BaseCommand):
@@ -49,10 +48,11 @@ class Command(BaseCommand):
                 raise CommandError(" ".join(error.messages)) from error
         self.stdout.write(f"run {run.pk} of {job.name}: {run.targets.count()} targets")
         if options["wait"]:
-            self._follow(run, options["threads"])
+            with presence.performing():
+                self._follow(run, options["threads"])
             awake = count_awake(run)
             self.stdout.write(closing_line(run, awake))
-            if run.targets.exclude(outcome=Outcome.SUCCEEDED).exists():
+            if run.targets.exclude(outcome=RunTarget.Outcome.SUCCEEDED).exists():
                 sys.exit(1)
 
     def _follow(self, run: Run, threads: int) -> None:
@@ -65,14 +65,10 @@ class Command(BaseCommand):
         ]
         for worker in workers:
             worker.start()
-        told: dict[int, int] = {}
+        teller = Teller(run, self.stdout.write)
         try:
             while not stop.is_set():
-                open_targets = run.targets.filter(
-                    state__in=(RunTarget.State.QUEUED, RunTarget.State.ACTIVE)
-                ).exists()
-                self._tell(run, told)
-                if not open_targets:
+                if not teller.tell():
                     break
                 if not any(worker.is_alive() for worker in workers):
                     raise CommandError(
@@ -87,17 +83,6 @@ class Command(BaseCommand):
         alarms.send_due(clock.now())
         if interrupted:
             raise CommandError(f"Interrupted; go on with: run_job {run.job.name} --wait --resume {run.pk}")
-
-    def _tell(self, run: Run, told: dict[int, int]) -> None:
-        # Each target's events are numbered without gaps: what is new is what follows the last one told.
-        for target in run.targets.filter(events__gt=0).select_related("resource"):
-            last = told.get(target.pk, 0)
-            if target.events > last:
-                for event in Event.objects.filter(target=target, n__gt=last).order_by("n"):
-                    name = " ".join(target.resource.name.split())[:40]
-                    text = event.text.replace("\n", "\n    ")  # no line of a guest's looks like one of ours
-                    self.stdout.write(printable(f"{event.at:%H:%M:%S} {name}: {event.step}: {text}"))
-                    told[target.pk] = event.n
 
 
 def _work(run: int, stop: threading.Event) -> None:
@@ -115,16 +100,3 @@ def _work(run: int, stop: threading.Event) -> None:
                 stop.wait(min(settings.POLL_SECONDS, 0.5))
     finally:
         connection.close()
-
-
-def closing_line(run: Run, awake: int) -> str:
-    """The line that people and programs read; its numbers add up to the targets."""
-    count = dict.fromkeys(Outcome, 0)
-    for outcome in run.targets.values_list("outcome", flat=True):
-        count[Outcome(outcome)] += 1
-    attention = count[Outcome.ATTENTION] + count[Outcome.RESOLVED] + count[Outcome.NONE]
-    return (
-        f"run {run.pk}: {sum(count.values())} targets, {count[Outcome.SUCCEEDED]} succeeded, "
-        f"{count[Outcome.PARTIAL]} partial, {count[Outcome.RESTORED]} restored, {count[Outcome.SKIPPED]} skipped, "
-        f"{attention} need attention, {awake} awake"
-    )
