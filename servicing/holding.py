@@ -13,6 +13,7 @@ from servicing.models import Operation, PackageReport, RunTarget
 from servicing.updaters.base import Package, Pending
 
 MARGIN = timedelta(seconds=15)
+LOOKED_AT = timedelta(minutes=5)  # what waits is looked at more often than this
 CHANNEL_CALL = 65.0  # seconds: the longest default deadline of a guest channel, and a little
 
 
@@ -96,12 +97,13 @@ class Holding:
 
     def _stores_waiting(self, server: LibraryServer) -> int:
         """How many machines of this library server are to be stored and have no token yet. One that fails for
-        another reason waits for no token."""
+        another reason waits for no token, and one that no worker looks at holds up nobody."""
         return RunTarget.objects.filter(
             step=cycle.PUBLISHES,
             state=RunTarget.State.ACTIVE,
             transfers_on=None,
             tries=0,
+            due_at__gt=self._now() - LOOKED_AT,
             resource__share__library_server=server,
         ).count()
 

@@ -51,6 +51,7 @@ def test_a_fetch_leaves_the_last_transfer_to_a_machine_that_waits_to_be_stored(e
     either_lab.machine("next", name="next")
     second = either_lab.start()
     for _ in range(20):
+        first.targets.update(due_at=either_lab.clock.now())
         engine.advance_due(QUEUE)
         either_lab.clock.jump(timedelta(seconds=30))
     assert either_lab.serviced("next").step == "fetch"
@@ -60,6 +61,21 @@ def test_a_fetch_leaves_the_last_transfer_to_a_machine_that_waits_to_be_stored(e
     either_lab.run_to_end(second)
     assert first.targets.get().outcome == "succeeded"
     assert second.targets.get(resource__external_id="next").outcome == "succeeded"
+
+
+def test_a_store_that_no_worker_looks_at_holds_up_nobody(lab: LabSite):
+    LibraryServer.objects.update(transfers_limit=1)
+    lab.machine("done", name="done")
+    first = lab.start()
+    lab.run_until(first, "store")
+    RunTarget.objects.update(queue="a site whose workers are off")
+    lab.machine("next", name="next")
+    lab.start()
+    for _ in range(60):
+        engine.advance_due(QUEUE)
+        lab.clock.jump(timedelta(seconds=30))
+    assert lab.serviced("next").outcome == "succeeded"
+    assert first.targets.get().step == "store"
 
 
 def test_a_store_that_fails_in_return_is_told_at_once_and_tried_again(either_lab: LabSite):

@@ -14,8 +14,8 @@ from ovmst_site import clock
 from tests.factories import make_lab_site
 from tests.vm import stepping
 from tests.vm.bench import keys
+from tests.vm.serviced import published
 from tests.vm.site import RealSite, log_of, manage
-from tests.vm.test_servicing import published
 
 pytestmark = [pytest.mark.vm, pytest.mark.long]
 

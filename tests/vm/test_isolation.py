@@ -9,8 +9,8 @@ import pytest
 
 from servicing.models import RunTarget
 from tests.vm import stepping
+from tests.vm.serviced import published
 from tests.vm.site import RealSite, log_of
-from tests.vm.test_servicing import published
 
 pytestmark = pytest.mark.vm
 
