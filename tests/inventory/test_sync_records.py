@@ -1,48 +1,25 @@
 """Each sync is recorded; one that fails changes nothing and says why; one at a time runs for a server."""
 
 from collections.abc import Callable, Iterator
-from datetime import timedelta
-from importlib import import_module
 from typing import Any
 
 import pytest
-from django.apps import apps
 from django.core.exceptions import ValidationError
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from inventory import tasks
 from inventory.actions import request_sync
-from inventory.models import MacAddress, ManagementServer, StoredResource, SyncChange, SyncRecord
+from inventory.models import ManagementServer, StoredResource, SyncRecord
 from inventory.platforms.base import FoundMachine
 from inventory.platforms.lab import LabPlatform
 from inventory.sync import AlreadySyncing, recording, sync
 from ovmst_site import clock
-from ovmst_site.access.gate import SERVICE, visible
-from ovmst_site.access.models import Membership, Person, Team
+from ovmst_site.access.gate import SERVICE
+from ovmst_site.access.models import Person
 from ovmst_site.faults import Fault, TryLater
 from servicing.models import RunTarget
 from tests.factories import LabSite, make_lab_site
-
-MINUTE = timedelta(minutes=1)
-
-
-def again(site: LabSite, by: Any = SERVICE) -> SyncRecord:
-    """Sync once more; the record of it."""
-    site.clock.jump(MINUTE)
-    sync(site.server, clock.now(), by=by)
-    return SyncRecord.objects.filter(server=site.server).latest("pk")
-
-
-def changes(record: SyncRecord, what: str) -> dict[str, Any]:
-    return {c.external_id: c.detail for c in record.changes.filter(what=what)}
-
-
-def rename(site: LabSite, machine: str, **values: Any) -> None:
-    record = site.world.machine(machine)
-    assert record is not None
-    for name, value in values.items():
-        setattr(record, name, value)
+from tests.inventory.syncing import MINUTE, again, changes, listing, rename
 
 
 def test_what_happened_to_which_machine_is_kept(lab: LabSite):
@@ -197,82 +174,7 @@ def test_a_long_listing_keeps_its_lease(lab: LabSite, monkeypatch: pytest.Monkey
     assert again(lab).added == 40  # 40 minutes, with a lease of 15
 
 
-# --- Twins ------------------------------------------------------------------------------------------------
-
-
-def test_twins_are_found_for_each_sync_on_all_servers(lab: LabSite):
-    lab.machine("m1", name="one", uuid="u-1")
-    lab.machine("m2", name="two", uuid="u-1")
-    lab.machine("m3", name="three", adapters={"52:54:00:AA:00:01": "production"})
-    other = make_lab_site(lab.clock, name="y")
-    other.machine("m4", name="four", adapters={"52:54:00:aa:00:01": "production"})
-    other.machine("m5", name="five", adapters={})
-    first = again(lab)
-    assert first.twins == 2
-    assert changes(first, "twin") == {
-        "m1": {"same": ["UUID u-1"], "with": ["two"], "more": 0},
-        "m2": {"same": ["UUID u-1"], "with": ["one"], "more": 0},
-    }
-    assert changes(again(other), "twin") == {"m4": {"same": ["52:54:00:aa:00:01"], "with": ["three"], "more": 0}}
-    assert set(changes(again(lab), "twin")) == {"m1", "m2", "m3"}
-    assert StoredResource.objects.get(external_id="m3").twins() == ["four"]
-    assert StoredResource.objects.get(external_id="m5").twins() == []
-    rename(lab, "m2", share="elsewhere")  # what is missing is nobody's twin
-    assert set(changes(again(lab), "twin")) == {"m3"}
-
-
-def test_another_teams_twin_is_not_named(lab: LabSite):
-    lab.machine("m1", uuid="u-1")
-    other = make_lab_site(lab.clock, name="y")
-    other.share.team = Team.objects.create(name="Other")
-    other.share.save()
-    other.machine("m2", name="secret", uuid="u-1")
-    again(lab)
-    again(other)
-    assert changes(again(lab), "twin")["m1"]["with"] == ["a machine of another team"]
-    assert StoredResource.objects.get(external_id="m1").twins() == ["a machine of another team"]
-    person = Person.objects.create_user("one")
-    Membership.objects.create(person=person, team=other.share.team)
-    assert {c.external_id for c in visible(person, SyncChange.objects.all())} == {"m2"}
-
-
-def test_many_clones_are_counted_and_some_named(lab: LabSite):
-    for n in range(50):
-        lab.machine(f"m{n:02}", uuid="same")
-    twins = changes(again(lab), "twin")
-    assert len(twins) == 50
-    assert all(len(twin["with"]) + twin["more"] == 49 for twin in twins.values())
-
-
-def test_addresses_follow_the_machine(lab: LabSite):
-    lab.machine("m1", adapters={"52:54:00:00:00:01": "production"})
-    again(lab)
-    resource = StoredResource.objects.get()
-    resource.mac_addresses = ["AA:BB", "aa:bb", ""]
-    resource.save()
-    assert [row.address for row in MacAddress.objects.all()] == ["aa:bb"]
-    assert again(lab).changed == 1
-    assert [row.address for row in MacAddress.objects.all()] == ["52:54:00:00:00:01"]
-
-
-def test_addresses_that_lay_in_json_alone_become_rows(lab: LabSite):
-    lab.machine("m1", adapters={"52:54:00:00:00:01": "p", "52:54:00:00:00:02": "p"})
-    lab.machine("m2")
-    again(lab)
-    before = set(MacAddress.objects.values_list("resource", "address"))
-    MacAddress.objects.all().delete()
-    import_module("inventory.migrations.0004_fill_mac_addresses").fill(apps, None)
-    assert set(MacAddress.objects.values_list("resource", "address")) == before
-    assert len(before) == 3
-
-
 # --- What OVMST itself is servicing ------------------------------------------------------------------------
-
-
-def listing(monkeypatch: pytest.MonkeyPatch, change: Callable[[Any], Iterator[Any]]) -> None:
-    """The platform's listing, changed."""
-    ask = LabPlatform.inventory
-    monkeypatch.setattr(LabPlatform, "inventory", lambda platform: change(ask(platform)))
 
 
 def of_the_library(found: Any) -> Iterator[Any]:
@@ -325,91 +227,6 @@ def test_what_only_waits_for_its_turn_may_be_missing(moving_lab: LabSite):
     moving_lab.start()
     rename(moving_lab, "m1", share="elsewhere")
     assert again(moving_lab).missing == 1
-
-
-# --- When -------------------------------------------------------------------------------------------------
-
-
-def performed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """What beat's look sends is performed at once; the servers it sent, in order."""
-    sent: list[int] = []
-
-    def perform(server: int) -> None:
-        sent.append(server)
-        tasks.sync_server(server)
-
-    monkeypatch.setattr(tasks, "hint", perform)
-    return sent
-
-
-def test_each_server_is_synced_when_its_time_has_come(lab: LabSite, monkeypatch: pytest.MonkeyPatch):
-    sent = performed(monkeypatch)
-    tasks.sync_due()
-    assert SyncRecord.objects.get().by == "the schedule"
-    lab.clock.jump(59 * MINUTE)
-    tasks.sync_due()
-    tasks.sync_server(lab.server.pk)  # a message that comes twice
-    assert len(sent) == SyncRecord.objects.count() == 1
-    lab.clock.jump(MINUTE)
-    tasks.sync_due()
-    assert len(sent) == SyncRecord.objects.count() == 2
-    for never in ({"sync_every_minutes": 0}, {"sync_every_minutes": 1, "enabled": False}):
-        ManagementServer.objects.update(**never)
-        lab.clock.jump(timedelta(days=2))
-        tasks.sync_due()
-    assert len(sent) == 2
-
-
-def test_a_sync_that_failed_waits_for_its_time(lab: LabSite, monkeypatch: pytest.MonkeyPatch):
-    sent = performed(monkeypatch)
-    lab.machine("m1")
-    lab.world.outsiders.share_answers("gold", False)
-    for _ in range(10):
-        tasks.sync_due()
-        lab.clock.jump(MINUTE)
-    assert len(sent) == 1
-    assert SyncRecord.objects.get().result == "failed"
-
-
-def test_a_button_syncs_once_even_where_its_message_is_lost(
-    lab: LabSite, monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
-):
-    ManagementServer.objects.update(sync_every_minutes=0)
-    messages: list[Any] = []
-    monkeypatch.setattr("inventory.actions.current_app.send_task", lambda *a, **k: messages.append((a, k)))
-    with django_capture_on_commit_callbacks(execute=True):
-        request_sync(lab.server, Person.objects.create_superuser("ann"))
-    assert messages[0][0] == ("inventory.sync_server",)
-    assert messages[0][1]["args"] == [lab.server.pk]
-    sent = performed(monkeypatch)
-    tasks.sync_due()  # the message was lost
-    tasks.sync_due()
-    tasks.sync_server(lab.server.pk)  # and came late
-    assert len(sent) == 1
-    assert SyncRecord.objects.get().by == "ann"
-
-
-def test_a_broker_that_is_down_loses_no_request(
-    lab: LabSite, monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
-):
-    def refuse(*_: Any, **__: Any) -> None:
-        raise OSError("no broker")
-
-    monkeypatch.setattr("inventory.actions.current_app.send_task", refuse)
-    with django_capture_on_commit_callbacks(execute=True):
-        request_sync(lab.server, SERVICE)
-    assert ManagementServer.objects.get().sync_requested_at == clock.now()
-
-
-def test_a_button_asks_the_gate(lab: LabSite):
-    person = Person.objects.create_user("one")
-    Membership.objects.create(person=person, team=lab.share.team)
-    with pytest.raises(ValidationError, match="no management server"):
-        request_sync(lab.server, person)
-    ManagementServer.objects.update(enabled=False)
-    lab.server.refresh_from_db()
-    with pytest.raises(ValidationError, match="disabled"):
-        request_sync(lab.server, SERVICE)
 
 
 # --- Ten thousand machines ---------------------------------------------------------------------------------

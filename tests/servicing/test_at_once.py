@@ -97,23 +97,23 @@ def test_one_of_those_who_plan_is_planned(site: LabSite):
 
 
 def test_one_of_those_who_sync_does(site: LabSite):
-    gate = threading.Barrier(THREADS)
+    others_refused = threading.Event()
     listing = type(site.platform).inventory
 
     def slow(platform: Any) -> Iterator[Any]:
         # The one that lists waits until the others were refused.
-        while sum(isinstance(each, AlreadySyncing) for each in refused) < THREADS - 1:
-            pass
+        assert others_refused.wait(timeout=20)
         yield from listing(platform)
 
     refused: list[Any] = []
 
     def act() -> Any:
-        gate.wait(timeout=20)
         try:
             return sync(site.server, clock.now())
         except AlreadySyncing as error:
             refused.append(error)
+            if len(refused) == THREADS - 1:
+                others_refused.set()
             raise
 
     with pytest.MonkeyPatch.context() as patch:

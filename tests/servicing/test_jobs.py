@@ -55,7 +55,7 @@ def test_a_member_makes_a_job(lab: LabSite):
     [
         ({"name": ""}, "name"),
         ({"name": "x" * 101}, "name"),
-        ({"name": "Monthly x"}, "__all__"),
+        ({"name": "Monthly x"}, "name"),
         ({"group": None}, "group"),
         ({"host_group": None}, "host_group"),
         ({"update_system": None}, "update_system"),
