@@ -100,8 +100,8 @@ class _Visit:
             known = ", ".join(LabWorld.objects.values_list("name", flat=True)[:10])
             raise GiveUp(f"There is no lab of this name: {name}. There is: {known or 'none yet'}.")
         self._row = row
-        self._record = bytes(row.record)
-        self._around = _decoder.decode(self._record) if self._record else Surroundings()
+        self._around = _decoder.decode(row.record) if row.record else Surroundings()
+        self._record = _encoder.encode(self._around)
         self._machines = StoredMachines(row)
         self._journal = StoredJournal(row)
         around = self._around

@@ -163,8 +163,9 @@ class StoredMachines(Machines):
     def _take(self, key: int, machine: str, record: bytes | memoryview) -> str:
         """Keep what was loaded first: it may have been changed since."""
         if machine not in self._loaded:
-            self._before[machine] = bytes(record)
-            self._loaded[machine] = _decoder.decode(self._before[machine])
+            self._loaded[machine] = loaded = _decoder.decode(record)
+            # Not the row's own bytes: an earlier version may have written the same thing in another way.
+            self._before[machine] = _encoder.encode(loaded)
             self._places[machine] = key
         return machine
 
