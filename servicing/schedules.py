@@ -24,7 +24,7 @@ TASK = "servicing.start_occurrence"
 
 def plan_start(job: Job, at: datetime, by: Actor) -> Occurrence:
     """Start `job` once at `at`, in place of what was planned before. Raises ValidationError with the field
-    "start_at" for a moment without a time zone, in the past or too far ahead, and for a job that is switched off."""
+    "start_at" for a moment without a time zone, in the past or too far ahead, and for a job that is off."""
     if at.utcoffset() is None:
         raise ValidationError({"start_at": "Say in which time zone."})
     if not at - clock.now() < LONGEST_AHEAD:

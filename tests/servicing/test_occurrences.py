@@ -180,7 +180,7 @@ def test_a_moment_without_time_zone_is_refused(site: LabSite):
 
 @pytest.mark.parametrize("zone", [-12, 0, 14])
 def test_a_moment_that_no_calendar_reaches_is_refused(site: LabSite, zone: int):
-    with pytest.raises(ValidationError, match="too far|ten years"):
+    with pytest.raises(ValidationError, match="ten years"):
         plan_job(site.job, datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=zone))), SERVICE)
 
 
