@@ -1,9 +1,8 @@
 """Fixtures for tests of the served site: a real web server in its own process, on the test's own database.
 
 `served` gives a server and an empty database that this process and the server share: rows that a test makes are
-there for the server at once, and the other way round. A test that asks for it does not ask for `db` or `lab`:
-those wrap a test in a transaction that no other process sees; `transactional_db` is part of it. Use
-`make_lab_site` instead.
+there for the server at once, and the other way round. A test that asks for it asks neither for `db` nor for `lab`,
+which wrap it in a transaction that no other process sees, but for `shared_lab`.
 """
 
 import os
@@ -24,7 +23,11 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.core.management import call_command
 from django.db import connection, connections
 
+from inventory.drivers import forget_platforms
+from inventory.lab import worlds
 from ovmst_site.access.models import Person
+from ovmst_site.clock import JumpingClock
+from tests.factories import LabSite, make_lab_site
 
 PROJECT = Path(__file__).resolve().parent.parent
 STOPS_WITHIN = 20.0  # seconds
@@ -153,3 +156,11 @@ def serve(shared_rows: str) -> Iterator[Callable[..., Server]]:
     yield start
     for manager in opened:
         manager.__exit__(None, None, None)
+
+
+@pytest.fixture
+def shared_lab(shared_rows: str, jumping_clock: JumpingClock) -> Iterator[LabSite]:
+    """A lab whose rows a served site sees too; its world is this process's alone."""
+    forget_platforms()
+    yield make_lab_site(jumping_clock)
+    worlds.forget()

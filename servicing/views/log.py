@@ -65,8 +65,7 @@ def lines(request: HttpRequest, pk: int) -> HttpResponse:
     context: dict[str, Any] = {"run": run, "form": form}
     if not form.is_valid():
         if _wants_lines(request):
-            said = "\n".join(message for messages in form.errors.values() for message in messages)
-            return HttpResponse(said, status=400, content_type="text/plain; charset=utf-8")
+            return _refused(form)
         return render(request, "servicing/run_log.html", context, status=400)
     # First: what is written after this was asked comes by the stream.
     context["is_open"] = not log.is_over(pk)
@@ -101,8 +100,7 @@ async def download(request: HttpRequest, pk: int) -> HttpResponseBase:
         raise Http404
     form = LogForm(request.GET)
     if not form.is_valid():
-        said = "\n".join(message for messages in form.errors.values() for message in messages)
-        return HttpResponse(said, status=400, content_type="text/plain; charset=utf-8")
+        return _refused(form)
     response = StreamingHttpResponse(_text(pk, form.only()), content_type="text/plain; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="run-{pk}-log.txt"'
     response["Cache-Control"] = "no-store"
@@ -121,6 +119,11 @@ def as_text(line: Line) -> str:
     """One line of a file, whatever the guest said."""
     at = line.at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return f"{at} {line.level:7} {one_line(line.machine)}: {one_line(line.step)}: {one_line(line.text)}\n"
+
+
+def _refused(form: LogForm) -> HttpResponse:
+    said = "\n".join(f"{name}: {message}" for name, messages in form.errors.items() for message in messages)
+    return HttpResponse(said, status=400, content_type="text/plain; charset=utf-8")
 
 
 def _shown(lines: Sequence[Line]) -> list[Line]:

@@ -99,4 +99,4 @@ def _sees_still(session: str | None, run: int) -> bool:
     again = HttpRequest()
     store: Any = import_module(settings.SESSION_ENGINE).SessionStore
     again.session = store(session)
-    return _sees(get_user(again), run)  # type: ignore[arg-type]
+    return _sees(get_user(again), run)

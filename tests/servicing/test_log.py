@@ -96,3 +96,10 @@ def test_a_range_of_a_long_log_is_one_query(run: Run, django_assert_num_queries:
 def test_a_run_is_over_when_it_has_ended(run: Run):
     Run.objects.filter(pk=run.pk).update(finished_at=None)
     assert not log.is_over(run.pk)
+
+
+def test_lines_that_were_restored_from_another_cluster_are_there(run: Run):
+    before = ids(log.latest(run.pk))
+    Event.objects.filter(run=run).update(tx=2**60)
+    assert ids(log.latest(run.pk)) == before
+    assert log.is_over(run.pk)
