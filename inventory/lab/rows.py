@@ -113,6 +113,10 @@ class StoredMachines(Machines):
         self._load(Q(is_on_host=True))
         return [m for m in self._in_order() if m.copy or m.outsiders_instance]
 
+    def working(self) -> list[Machine]:
+        self._load(Q(is_working=True))
+        return [m for m in self._in_order() if m.work]
+
     def lost(self) -> list[Machine]:
         self._load(Q(is_lost=True))
         return [m for m in self._in_order() if m.is_lost()]
@@ -197,8 +201,9 @@ class StoredJournal:
             return int(self._world.counts.get(what, 0))
         return self._rows().filter(machine=clean(machine, LONGEST_ID), what=clean(what, 200)).count()
 
-    def violations(self) -> list[str]:
-        return [in_words(_entry(row)) for row in self._rows().filter(what="violation")]
+    def violations(self, newest: int | None = None) -> list[str]:
+        rows = self._rows().filter(what="violation")
+        return [in_words(_entry(row)) for row in (rows if newest is None else rows.order_by("-pk")[:newest])]
 
     def last(self, number: int, machine: str = "") -> list[Entry]:
         rows = self._rows().filter(machine=clean(machine, LONGEST_ID)) if machine else self._rows()

@@ -53,6 +53,10 @@ class Machines(MutableMapping[str, Machine]):
     def on_any_host(self) -> list[Machine]: ...
 
     @abstractmethod
+    def working(self) -> list[Machine]:
+        """Those that the platform is doing something with."""
+
+    @abstractmethod
     def lost(self) -> list[Machine]: ...
 
     @abstractmethod
@@ -103,6 +107,9 @@ class MachinesInMemory(Machines):
     def on_any_host(self) -> list[Machine]:
         return [m for m in self._all.values() if m.copy or m.outsiders_instance]
 
+    def working(self) -> list[Machine]:
+        return [m for m in self._all.values() if m.work]
+
     def lost(self) -> list[Machine]:
         return [m for m in self._all.values() if m.is_lost()]
 
@@ -146,8 +153,8 @@ class Journal(Protocol):
         """How often this happened, to one machine or in all."""
         ...
 
-    def violations(self) -> list[str]:
-        """The promises that were broken, in words."""
+    def violations(self, newest: int | None = None) -> list[str]:
+        """The promises that were broken, in words, oldest first; or so many of the newest, newest first."""
         ...
 
     def last(self, number: int, machine: str = "") -> list[Entry]:
@@ -174,8 +181,9 @@ class JournalInMemory:
     def times(self, what: str, machine: str = "") -> int:
         return self._counts[what, machine]
 
-    def violations(self) -> list[str]:
-        return [in_words(entry) for entry in self._entries if entry.what == "violation"]
+    def violations(self, newest: int | None = None) -> list[str]:
+        words = [in_words(entry) for entry in self._entries if entry.what == "violation"]
+        return words if newest is None else words[: -newest - 1 : -1]
 
     def last(self, number: int, machine: str = "") -> list[Entry]:
         found = [e for e in self._entries if machine in ("", e.machine)]
