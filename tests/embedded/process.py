@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 PROJECT = Path(__file__).resolve().parents[2]
-LONGEST_START = 60.0  # seconds
+LONGEST_START = 120.0  # seconds, on a machine that has other things to do
 LONGEST_STOP = 8.0  # what "within seconds" means here
 
 

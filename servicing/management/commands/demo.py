@@ -71,7 +71,7 @@ class Command(BaseCommand):
         else:
             self._say(f"  Sign in as     {demo.ADMINISTRATOR}")
             self._say(f"  New password:  manage.py changepassword {demo.ADMINISTRATOR}")
-        self._say("" if once else "  Ctrl-C stops it; the next start goes on where it was.\n")
+        self._say("" if once else "\n  Ctrl-C stops it; the next start goes on where it was.\n")
         self._say(f"run {made.run.pk} of {made.run.job.name}: {made.run.targets.count()} targets")
 
     def _follow(self, made: Demo, site: Embedded, ended: list[str], *, once: bool) -> None:
