@@ -182,5 +182,6 @@ LOGGING = {
 env.text("PWSH")
 env.text("TEST_BROKER_URL")
 env.text("TEST_DATABASE_URL")
+env.text("TEST_REDIS_URL")
 env.text("VM_CACHE")
 env.refuse_unknown()
