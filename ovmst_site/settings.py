@@ -66,6 +66,7 @@ CSRF_TRUSTED_ORIGINS = env.words("TRUSTED_ORIGINS")
 INSTALLED_APPS = [
     "servicing",
     "inventory",
+    "inventory.lab",
     "ovmst_site.access",
     "ovmst_site.web",
     "django_htmx",
@@ -161,6 +162,10 @@ POLL_SECONDS = env.number("POLL_SECONDS", 2)
 # Calls to one management server at a time, in one worker process.
 CALLS_PER_SERVER = int(env.number("CALLS_PER_SERVER", 8))
 
+# --- Built-in lab ------------------------------------------------------------------------------------------
+# So many times faster than the wall clock runs a new lab's: at 60, a minute passes in a second.
+LAB_TIME_SCALE = env.number("LAB_TIME_SCALE", 1)
+
 # --- libvirt -----------------------------------------------------------------------------------------------
 # auto: try a real start once; kvm, qemu: believe the administrator.
 LIBVIRT_ACCELERATOR = env.text("LIBVIRT_ACCELERATOR", "auto")
@@ -177,5 +182,6 @@ LOGGING = {
 env.text("PWSH")
 env.text("TEST_BROKER_URL")
 env.text("TEST_DATABASE_URL")
+env.text("TEST_REDIS_URL")
 env.text("VM_CACHE")
 env.refuse_unknown()

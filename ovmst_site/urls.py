@@ -7,6 +7,7 @@ from ovmst_site.web.help import help_page
 
 urlpatterns = [
     path("", include("servicing.urls")),
+    path("", include("inventory.urls")),
     path("", include("ovmst_site.access.urls")),
     path("help/", help_page, name="help"),
     path("help/<str:name>/", help_page, name="help"),

@@ -2,11 +2,13 @@
 
 from django.urls import path
 
-from servicing.views import attention, groups, home, jobs, log, machine, machines, run, runs, stream, target
+from servicing.views import attention, groups, home, hosts, jobs, log, machine, machines, run, runs, stream, target
 
 app_name = "servicing"
 urlpatterns = [
     path("", home.home, name="home"),
+    path("hosts/", hosts.hosts, name="hosts"),
+    path("hosts/<int:pk>/maintenance/", hosts.maintenance, name="host-maintenance"),
     path("machines/", machines.machines, name="machines"),
     path("machines/<int:pk>/", machine.machine, name="machine"),
     path("machines/<int:pk>/edit/", machine.edit, name="machine-edit"),

@@ -38,7 +38,7 @@ class Migration(migrations.Migration):
                     models.JSONField(
                         blank=True,
                         default=dict,
-                        help_text='By its kind: {"name": {"old": …, "new": …}}, {"same": […], "with": […], "more": 0}, {"reason": …}.',
+                        help_text="A field's old and new value, what twins share and with whom, or a reason.",
                     ),
                 ),
             ],

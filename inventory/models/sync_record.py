@@ -78,10 +78,12 @@ class SyncChange(models.Model):
     external_id = models.CharField(max_length=200, blank=True)
     name = models.TextField()
     what = models.CharField(max_length=10, choices=What)
+    # changed, returned: {"name": {"old": …, "new": …}}; twin: {"same": […], "with": […], "more": 0};
+    # damaged: {"reason": …}
     detail = models.JSONField(
         default=dict,
         blank=True,
-        help_text='By its kind: {"name": {"old": …, "new": …}}, {"same": […], "with": […], "more": 0}, {"reason": …}.',
+        help_text="A field's old and new value, what twins share and with whom, or a reason.",
     )
 
     class Meta:

@@ -38,13 +38,16 @@ class Recording:
             self._renewed_at = now
             self._settle(lease_until=now + LEASE)
 
+    def hold(self) -> None:
+        """Keep others from taking over until this transaction ends. Raises TryLater when one has."""
+        self._settle(lease_until=clock.now() + LEASE)
+
     def fail(self, reason: str) -> None:
         """It came to nothing; harmless when another one has taken over."""
         self._mine().update(result=SyncRecord.Result.FAILED, reason=clean(reason), finished_at=clock.now())
 
     def succeed(self, made: Plan, twins: dict[int, Twins]) -> None:
-        """Write down what became of the plan, in the transaction that applies it. Raises TryLater when another
-        one has taken over: then nothing is applied."""
+        """Write down what became of the plan, in the transaction that holds this record and applied it."""
         changes = list(_changes(self.record, made, twins))
         SyncChange.objects.bulk_create(changes, batch_size=BATCH)
         count = Counter(change.what for change in changes)

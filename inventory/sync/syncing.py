@@ -28,6 +28,7 @@ def sync(server: ManagementServer, now: datetime, *, by: Actor | str = SERVICE) 
     try:
         made = plan(server, now, record.alive)
         with transaction.atomic():
+            record.hold()
             apply(made)
             record.succeed(made, twins_of(server))
     except BaseException as error:

@@ -19,7 +19,6 @@ EDITABLE = (
     *("name", "enabled", "group", "update_system", "host_group", "credential"),
     *("on_failure", "allow_force_off", "rounds", "checks", "patience"),
 )
-OWNED = ("group", "host_group", "credential")  # by a team; the job's own
 
 
 class _Keep:
@@ -98,6 +97,7 @@ def delete_job(job: Job, by: Actor) -> bool:
                 f"{open_targets} machines are still in a run of {fresh}: cancel it, or wait for its end."
             )
         schedules.cancel_planned(fresh)
+        schedules.remove(fresh)
         if not fresh.runs.exists():
             fresh.delete()
             return False
@@ -115,16 +115,4 @@ def _fill(job: Job, fields: dict[str, Any]) -> None:
         elif name in ("checks", "patience"):
             value = clean_json(value)
         setattr(job, name, value)
-    wrong: dict[str, list[str]] = {}
-    try:
-        job.full_clean(exclude=["team"])
-    except ValidationError as error:
-        wrong = dict(error.message_dict)
-    for name in OWNED:
-        owned = getattr(job, name) if getattr(job, f"{name}_id") is not None else None
-        gone = getattr(owned, "archived_at", None) is not None
-        if owned is not None and (gone or owned.team_id != job.team_id):
-            what = name.replace("_", " ")
-            wrong.setdefault(name, []).append(f"Choose a {what} of the team {job.team}.")
-    if wrong:
-        raise ValidationError(wrong)
+    job.full_clean(exclude=["team"])

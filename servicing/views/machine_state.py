@@ -45,7 +45,7 @@ def state_of(machine: StoredResource, seen: set[int]) -> MachineState:
         shown = target if target.pk in seen else None
         if target.state == RunTarget.State.ATTENTION:
             return MachineState("attention", "needs attention", target=shown)
-        if target.state == RunTarget.State.QUEUED:
+        if target.state == RunTarget.State.QUEUED or (target.direction, target.step) == ("forward", "place"):
             return MachineState("queued", "waiting for its turn", target=shown)
         return MachineState("active", "being serviced", detail=step_words(target), target=shown)
     if machine.missing_since is not None:

@@ -47,7 +47,7 @@ def machines(request: HttpRequest) -> HttpResponse:
     if request.method == "POST":
         group = _make_group(request, me, found, save, select)
         if group is not None:
-            return redirect(request.get_full_path())
+            return redirect("servicing:group", pk=group.pk)
     return page_or_partial(
         request,
         "servicing/machines.html",

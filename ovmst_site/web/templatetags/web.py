@@ -100,6 +100,14 @@ def size(value: int | None) -> str:
 
 
 @register.filter
+def percent_of(used: int, limit: int) -> str:
+    """From "0" to "100", for a bar: a limit of 0 that something takes is full."""
+    if limit <= 0:
+        return "100" if used > 0 else "0"
+    return f"{min(100.0, max(0.0, 100 * used / limit)):.4g}"
+
+
+@register.filter
 def slug_of(value: Any) -> str:
     """An outcome or state as part of a class name: "needs attention" is "needs-attention"."""
     return "-".join(str(value).split()) or "none"
