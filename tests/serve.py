@@ -1,4 +1,4 @@
-"""The site in a process of its own, over a real web server: python -m tests.serve [MODULE.NAME=VALUE ...].
+"""The site in a process of its own, over a real web server: python -m tests.serve [--port=N] [MODULE.NAME=VALUE ...].
 
 Says "port N" once it listens. Serves static files as they lie in the tree, and answers under the strictest
 content policy where the site names none. Each argument sets a module's number, so that a test needn't wait for
@@ -51,12 +51,16 @@ def main(changes: list[str]) -> None:
 
     from ovmst_site.asgi import application
 
+    port = 0
     for change in changes:
+        if change.startswith("--port="):
+            port = int(change.removeprefix("--port="))
+            continue
         name, _, value = change.partition("=")
         module, _, attribute = name.rpartition(".")
         getattr(import_module(module), attribute)  # a name that went away is an error
         setattr(import_module(module), attribute, float(value))
-    listening = socket.create_server(("127.0.0.1", 0), backlog=500)
+    listening = socket.create_server(("127.0.0.1", port), backlog=500)
     print(f"port {listening.getsockname()[1]}", flush=True)  # noqa: T201
     config = uvicorn.Config(under_policy(ASGIStaticFilesHandler(application)), lifespan="off", log_level="warning")
     Server(config).run(sockets=[listening])

@@ -20,7 +20,7 @@ from servicing.models import Event, Run, RunTarget
 from tests.factories import LabSite, make_lab_site
 from tests.serving import Server, session_of
 
-PATIENCE = 20.0  # seconds
+PATIENCE = 60.0  # seconds
 
 
 class Stream:
@@ -146,12 +146,11 @@ def test_a_viewer_comes_back_with_its_cursor(served: Server, run: Run, member: s
 
 def test_the_end_of_the_run_ends_the_stream(served: Server, site: LabSite, run: Run, member: str, watch: Any):
     stream = watch(served, run.pk, member)
-    t=time.monotonic(); site.run_to_end(run); print("ran", time.monotonic()-t)
+    site.run_to_end(run)
     names = stream.until("end")
     assert names.count("line") == Event.objects.filter(run=run).count()
     assert "changed" in names
     assert stream.answer.read() == b""
-    print("ended", time.monotonic()-t)
     late = watch(served, run.pk, member).until("end")
     assert late.count("line") == names.count("line")
 

@@ -80,7 +80,6 @@ class LiveLog {
   constructor(section) {
     this.section = section;
     this.list = section.querySelector("ol");
-    this.keep = Number(section.dataset.keep) || 1000;
     this.after = section.dataset.after || "0-0";
     this.seen = this.after; // after it come the lines that are waiting to be shown
     this.waiting = [];
@@ -89,6 +88,10 @@ class LiveLog {
     this.unread = 0;
     this.showTimer = this.retryTimer = this.silenceTimer = this.unreadTimer = null;
     if (this.scroller === this.list) this.goToTheEnd();
+  }
+
+  get keep() {
+    return Number(this.section.dataset.keep) || 1000;
   }
 
   get isOpen() {
@@ -175,11 +178,12 @@ class LiveLog {
     if (!this.waiting.length) return;
     const follows = this.isAtTheEnd();
     const lines = this.waiting.splice(0);
-    if (follows && lines.length > this.keep) lines.splice(0, lines.length - this.keep);
+    // Of a long absence only what the page can hold is made; the rest is trimmed before it was there.
+    const skipped = follows && lines.length > this.keep ? lines.splice(0, lines.length - this.keep).length : 0;
     this.list.append(...lines.map(lineElement));
     this.after = this.section.dataset.after = this.seen;
     if (follows) {
-      this.trim();
+      this.trim(skipped);
       this.goToTheEnd();
     } else {
       this.unread += lines.length;
@@ -188,10 +192,10 @@ class LiveLog {
   }
 
   /** The oldest lines go, so that a long run doesn't fill the browser; a link brings them back. */
-  trim() {
+  trim(skipped = 0) {
     const lines = this.list.querySelectorAll(":scope > li[data-cursor]");
-    const surplus = lines.length - this.keep;
-    if (surplus <= 0) return;
+    const surplus = Math.max(0, lines.length - this.keep);
+    if (surplus + skipped === 0) return;
     for (let n = 0; n < surplus; n += 1) lines[n].remove();
     this.offerEarlier(lines[surplus].dataset.cursor);
   }
