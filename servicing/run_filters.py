@@ -61,7 +61,7 @@ class RunFilter(_Filter):
             ("trouble", "something that didn't succeed"),
             *((key, STANDINGS[key][0]) for key in ("succeeded", *NOT_SUCCEEDED)),
         ],
-        label="With a machine that is",
+        label="With one that is",
     )
     machine = NameFilter(method="with_machine", max_length=LONGEST_SEARCH, label="Machine's name")
 

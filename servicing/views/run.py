@@ -39,7 +39,7 @@ COLUMNS = (
     Column("State", "state", ("state", "outcome")),
     Column("Step"),
     # Ascending: which machine hangs right now is on top.
-    Column("For", "time", ("rank", "entered_at"), css="number wide-only"),
+    Column("In step for", "time", ("rank", "entered_at"), css="number wide-only"),
     Column("Host", "host", ("host__name",), css="wide-only"),
     Column("Waits for, and why", css="wide-only"),
 )

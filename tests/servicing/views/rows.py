@@ -37,7 +37,7 @@ def make_run(site: LabSite, targets: int, *, finished: bool = False, name: str =
     run = Run.objects.create(
         job=site.job, started_at=now - timedelta(hours=1), finished_at=now if finished else None
     )
-    host = site.hosts.hosts.get()
+    host = site.hosts.hosts.earliest("pk")
     made = []
     for n, machine in enumerate(machines):
         state, outcome, step, direction = KINDS[n % 2 if finished else n % len(KINDS)]
