@@ -71,6 +71,12 @@ document.addEventListener("htmx:pushedIntoHistory", () => {
   }
 });
 
+// A refresh that was asked for before something else took its place comes too late: it would show the old filter.
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const { elt } = event.detail.requestConfig;
+  if (elt.matches("[data-refreshes]") && !elt.isConnected) event.detail.shouldSwap = false;
+});
+
 // What refreshes by itself keeps where its tables were scrolled to.
 const scrolled = new WeakMap();
 document.addEventListener("htmx:beforeSwap", (event) => {
