@@ -102,3 +102,10 @@ def after(direction: Direction, name: str) -> Step | None:
     table = TABLES[direction]
     at = next(i for i, step in enumerate(table) if step.name == name)
     return table[at + 1] if at + 1 < len(table) else None
+
+
+def position(direction: Direction, name: str) -> tuple[int, int]:
+    """Which step of its table this is, from 1, and how many there are; (0, n) for one that this version
+    doesn't know."""
+    names = [step.name for step in TABLES[direction]]
+    return (names.index(name) + 1 if name in names else 0), len(names)

@@ -62,14 +62,16 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Only:
-    """Which lines are wanted: with this text (upper and lower case alike), of this target, of this level."""
+    """Which lines are wanted: with this text (upper and lower case alike), of this target, of this level, of
+    machines with this in their name."""
 
     text: str = ""
     target: int | None = None
     level: str = ""
+    machine: str = ""
 
     def __bool__(self) -> bool:
-        return bool(self.text or self.target is not None or self.level)
+        return bool(self.text or self.target is not None or self.level or self.machine)
 
 
 EVERYTHING = Only()
@@ -152,6 +154,8 @@ def _events(run: int, only: Only = EVERYTHING) -> QuerySet[Event]:
         events = events.filter(target=only.target)
     if only.level:
         events = events.filter(level=only.level)
+    if only.machine:
+        events = events.filter(target__resource__name__icontains=only.machine)
     return events
 
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from ovmst_site.text import printable
 from servicing.models import Event, Run, RunTarget
+from servicing.tally import tally
 
-Outcome = RunTarget.Outcome
 OPEN = (RunTarget.State.QUEUED, RunTarget.State.ACTIVE)
 LONGEST_NAME = 40  # characters of a machine's name in a terminal
 
@@ -37,14 +37,14 @@ class Teller:
         return is_open
 
 
-def closing_line(run: Run, awake: int) -> str:
-    """The line that people and programs read; its numbers add up to the targets."""
-    count = dict.fromkeys(Outcome, 0)
-    for outcome in run.targets.values_list("outcome", flat=True):
-        count[Outcome(outcome)] += 1
-    attention = count[Outcome.ATTENTION] + count[Outcome.RESOLVED] + count[Outcome.NONE]
-    return (
-        f"run {run.pk}: {sum(count.values())} targets, {count[Outcome.SUCCEEDED]} succeeded, "
-        f"{count[Outcome.PARTIAL]} partial, {count[Outcome.RESTORED]} restored, {count[Outcome.SKIPPED]} skipped, "
-        f"{attention} need attention, {awake} awake"
+def closing_line(run: Run, awake: int | None = None) -> str:
+    """The line that people and programs read; its numbers add up to the targets. Without `awake` it says
+    nothing about it: only the platforms could tell, and a page doesn't ask them about ten thousand machines."""
+    counted = tally(run.pk)
+    count = counted.counts
+    attention = count["attention"] + count["resolved"] + counted.open
+    line = (
+        f"run {run.pk}: {counted.total} targets, {count['succeeded']} succeeded, {count['partial']} partial, "
+        f"{count['restored']} restored, {count['skipped']} skipped, {attention} need attention"
     )
+    return line if awake is None else f"{line}, {awake} awake"

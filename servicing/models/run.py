@@ -109,7 +109,8 @@ class RunTarget(models.Model):
         indexes = [
             # The claim: due, not leased, oldest first.
             models.Index(fields=["queue", "due_at"], name="servicing_due", condition=Q(due_at__isnull=False)),
-            models.Index(fields=["run", "state"], name="servicing_run_state"),
+            # A run's counts, from the index alone: a run may have ten thousand targets, a list 25 runs.
+            models.Index(fields=["run", "state", "outcome"], name="servicing_run_tally"),
         ]
 
     def __str__(self) -> str:

@@ -20,6 +20,7 @@ from servicing.log import LARGEST, Cursor, Line, Only
 from servicing.models import Event, Run
 
 AT_A_TIME = 200  # lines of a range
+AUTO_ID = "log_%s"  # beside another form on one page
 
 
 class CursorField(forms.CharField):
@@ -36,14 +37,16 @@ class CursorField(forms.CharField):
 class LogForm(forms.Form):
     """What of a log is wanted. Its names are those of the URL."""
 
-    q = forms.CharField(label="Text", max_length=200, required=False, strip=False)
+    q = forms.CharField(label="Text in the log", max_length=200, required=False, strip=False)
+    machine = forms.CharField(label="Machine's name", max_length=200, required=False)
     level = forms.ChoiceField(choices=[("", "every level"), *Event.Level.choices], required=False)
     target = forms.IntegerField(min_value=1, max_value=LARGEST, required=False, widget=forms.HiddenInput)
     before = CursorField(required=False, widget=forms.HiddenInput)
     after = CursorField(required=False, widget=forms.HiddenInput)
 
     def only(self) -> Only:
-        return Only(self.cleaned_data["q"], self.cleaned_data["target"], self.cleaned_data["level"])
+        wanted = self.cleaned_data
+        return Only(wanted["q"], wanted["target"], wanted["level"], wanted["machine"])
 
     def address(self, run: int, **place: Cursor) -> str:
         """The range of the same lines at another place."""
@@ -54,48 +57,65 @@ class LogForm(forms.Form):
         return f"{reverse('servicing:run-log-download', args=[run])}?{urlencode(self._wanted())}".rstrip("?")
 
     def _wanted(self) -> dict[str, Any]:
-        return {name: self.cleaned_data[name] for name in ("q", "level", "target") if self.cleaned_data[name]}
+        names = ("q", "machine", "level", "target")
+        return {name: self.cleaned_data[name] for name in names if self.cleaned_data[name]}
 
 
 @require_safe
 def lines(request: HttpRequest, pk: int) -> HttpResponse:
-    """GET ?before=CURSOR | after=CURSOR, &q= &level= &target=: a page of the log; for htmx its lines alone."""
+    """GET ?before=CURSOR | after=CURSOR, &q= &machine= &level= &target=: a page of the log. For htmx its part
+    of a page, or, at a place in the log, the lines there alone."""
     run = get_object_or_404(visible(request.user, Run.objects.select_related("job")), pk=pk)
-    form = LogForm(request.GET)
-    context: dict[str, Any] = {"run": run, "form": form}
+    form = LogForm(request.GET, auto_id=AUTO_ID)
     if not form.is_valid():
-        if _wants_lines(request):
+        if _wants_part(request):
             return _refused(form)
-        return render(request, "servicing/run_log.html", context, status=400)
-    # First: what is written after this was asked comes by the stream.
-    context["is_open"] = not log.is_over(pk)
-    context |= _range(pk, form) | {"file": form.file_address(pk)}
-    template = "servicing/run_log_lines.html" if _wants_lines(request) else "servicing/run_log.html"
-    return render(request, template, context)
+        return render(request, "servicing/run_log.html", {"run": run, "form": form}, status=400)
+    context: dict[str, Any] = {"run": run, "form": form, "log": part(run, form)}
+    if not _wants_part(request):
+        return render(request, "servicing/run_log.html", context)
+    if form.cleaned_data["before"] or form.cleaned_data["after"]:
+        return render(request, "servicing/run_log_lines.html", context["log"])
+    return render(request, "servicing/run_log_part.html", context)
 
 
-def _range(run: int, form: LogForm) -> dict[str, Any]:
-    """The lines that the form asks for, and where the ranges beside it begin."""
+def part(run: Run, form: LogForm) -> dict[str, Any]:
+    """What templates/servicing/run_log_part.html shows: the lines that a valid form asks for, where the ranges
+    beside them begin, and whether they are the live end of the log."""
     only, before, after = form.only(), form.cleaned_data["before"], form.cleaned_data["after"]
+    found_as = {"download": form.file_address(run.pk), "is_narrow": bool(only)}
     if after is not None:
-        found = log.after(run, after, AT_A_TIME + 1, only)
+        found = log.after(run.pk, after, AT_A_TIME + 1, only)
         shown, more = found[:AT_A_TIME], len(found) > AT_A_TIME
-        later = form.address(run, after=shown[-1].cursor) if more else ""
-        return {"lines": _shown(shown), "later": later, "after": shown[-1].cursor if shown else after}
-    found = log.before(run, before, AT_A_TIME + 1, only) if before else log.latest(run, AT_A_TIME + 1, only)
+        later = form.address(run.pk, after=shown[-1].cursor) if more else ""
+        return found_as | {"lines": _shown(shown), "later": later, "after": shown[-1].cursor if shown else after}
+    is_over = log.is_over(run.pk)  # before the lines are read, so that none is missed between
+    found = log.before(run.pk, before, AT_A_TIME + 1, only) if before else log.latest(run.pk, AT_A_TIME + 1, only)
     shown, more = found[-AT_A_TIME:], len(found) > AT_A_TIME
-    earlier = form.address(run, before=shown[0].cursor) if more else ""
-    return {
+    earlier = form.address(run.pk, before=shown[0].cursor) if more else ""
+    return found_as | {
         "lines": _shown(shown),
         "earlier": earlier,
         "after": shown[-1].cursor if shown else log.START,
         "is_tail": not only and before is None,
+        "is_open": not is_over,
     }
+
+
+def tail(run: Run) -> dict[str, Any]:
+    """The live end of a run's log, as a part of another page."""
+    return part(run, empty_form())
+
+
+def empty_form() -> LogForm:
+    form = LogForm({}, auto_id=AUTO_ID)
+    form.is_valid()
+    return form
 
 
 @require_safe
 async def download(request: HttpRequest, pk: int) -> HttpResponseBase:
-    """GET &q= &level= &target=: the log as text, a line for each event, times in UTC."""
+    """GET &q= &machine= &level= &target=: the log as text, a line for each event, times in UTC."""
     if not await ask(lambda: visible(request.user, Run.objects.filter(pk=pk)).exists()):
         raise Http404
     form = LogForm(request.GET)
@@ -130,5 +150,5 @@ def _shown(lines: Sequence[Line]) -> list[Line]:
     return [replace(line, machine=printable(line.machine), text=printable(line.text)) for line in lines]
 
 
-def _wants_lines(request: HttpRequest) -> bool:
-    return "HX-Request" in request.headers
+def _wants_part(request: HttpRequest) -> bool:
+    return "HX-Request" in request.headers and "HX-History-Restore-Request" not in request.headers

@@ -60,6 +60,36 @@ document.addEventListener("change", (event) => {
   }
 });
 
+// A filter says what the address says, also after a link beside it changed that: <form data-follows-address>.
+document.addEventListener("htmx:pushedIntoHistory", () => {
+  const asked = new URLSearchParams(location.search);
+  for (const form of document.querySelectorAll("form[data-follows-address]")) {
+    for (const field of form.elements) {
+      if (!field.name || field.type === "hidden" || field === document.activeElement) continue;
+      field.value = asked.get(field.name) ?? "";
+    }
+  }
+});
+
+// A refresh that was asked for before something else took its place comes too late: it would show the old filter.
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const { elt } = event.detail.requestConfig;
+  if (elt.matches("[data-refreshes]") && !elt.isConnected) event.detail.shouldSwap = false;
+});
+
+// What refreshes by itself keeps where its tables were scrolled to.
+const scrolled = new WeakMap();
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const wraps = event.detail.target.querySelectorAll(".table-wrap");
+  scrolled.set(event.detail.target, [...wraps].map((wrap) => [wrap.scrollLeft, wrap.scrollTop]));
+});
+document.addEventListener("htmx:afterSwap", (event) => {
+  const places = scrolled.get(event.detail.target) ?? [];
+  event.detail.target.querySelectorAll(".table-wrap").forEach((wrap, n) => {
+    [wrap.scrollLeft, wrap.scrollTop] = places[n] ?? [0, 0];
+  });
+});
+
 // A part that could not be fetched: htmx leaves the old one, so the page says that it is old.
 function say(text) {
   let line = document.getElementById("connection");
