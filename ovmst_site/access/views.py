@@ -2,16 +2,27 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
+from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.forms import PasswordChangeForm
-from django.contrib.auth.views import LoginView, PasswordChangeView
-from django.http import HttpResponse
-from django.urls import reverse_lazy
+from django.contrib.auth.views import LoginView, PasswordChangeView, redirect_to_login
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import reverse, reverse_lazy
 
 
 class SignIn(LoginView):
     template_name = "access/sign_in.html"
     redirect_authenticated_user = True
+
+
+@login_not_required
+def admin_sign_in(request: HttpRequest) -> HttpResponse:
+    """The administration's sign-in page is ours. For somebody who is signed in and may not enter, it isn't
+    there: sending them to sign in would send them round and round."""
+    if request.user.is_authenticated:
+        raise Http404("There is no administration for this person")
+    return redirect_to_login(request.GET.get("next") or reverse("admin:index"), settings.LOGIN_URL)
 
 
 class NewPasswordForm(PasswordChangeForm):  # type: ignore[type-arg]
