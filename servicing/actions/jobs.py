@@ -11,10 +11,10 @@ from ovmst_site.access.gate import Actor
 from ovmst_site.access.models import Team
 from ovmst_site.text import clean, clean_json
 from servicing import schedules
+from servicing.actions.groups import free_name
 from servicing.actions.permission import must_act_for, must_be_allowed
 from servicing.models import Job, RunTarget
 
-LONGEST_NAME = 100  # characters
 EDITABLE = (
     *("name", "enabled", "group", "update_system", "host_group", "credential"),
     *("on_failure", "allow_force_off", "rounds", "checks", "patience"),
@@ -81,7 +81,8 @@ def copy_job(job: Job, by: Actor, *, name: str = "") -> Job:
     """The same job again under another name, without its runs and its planned start."""
     must_be_allowed(job, by)
     fields = {field: getattr(job, field) for field in EDITABLE}
-    return create_job(by, team=job.team, **(fields | {"name": name or _free_name(job.name)}))
+    taken = set(Job.objects.current().values_list("name", flat=True))
+    return create_job(by, team=job.team, **(fields | {"name": name or free_name(job.name, taken)}))
 
 
 def delete_job(job: Job, by: Actor) -> bool:
@@ -115,14 +116,3 @@ def _fill(job: Job, fields: dict[str, Any]) -> None:
             value = clean_json(value)
         setattr(job, name, value)
     job.full_clean(exclude=["team"])
-
-
-def _free_name(name: str) -> str:
-    taken = set(Job.objects.current().values_list("name", flat=True))
-    number = 1
-    while True:
-        ending = " (copy)" if number == 1 else f" (copy {number})"
-        candidate = name[: LONGEST_NAME - len(ending)] + ending
-        if candidate not in taken:
-            return candidate
-        number += 1
