@@ -199,7 +199,7 @@ def test_the_preview_says_what_a_job_would_take_as_it_is_written(lab: LabSite, p
     for answer in (whole, part):
         assert answer.status_code == 200
         assert (answer.context["preview"].fit, answer.context["preview"].total) == (1, 4)
-        assert "3 are being serviced by another run" in answer.content.decode()
+        assert "are being serviced by another run: 3" in answer.content.decode()
     assert "<html" not in part.content.decode()
     assert Job.objects.count() == 1
     missing = page.post("/jobs/new/", data | {"group": ""}).content.decode()
