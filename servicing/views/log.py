@@ -141,6 +141,11 @@ def as_text(line: Line) -> str:
     return f"{at} {line.level:7} {one_line(line.machine)}: {one_line(line.step)}: {one_line(line.text)}\n"
 
 
+def _refused(form: LogForm) -> HttpResponse:
+    said = "\n".join(f"{name}: {message}" for name, messages in form.errors.items() for message in messages)
+    return HttpResponse(said, status=400, content_type="text/plain; charset=utf-8")
+
+
 def _shown(lines: Sequence[Line]) -> list[Line]:
     return [replace(line, machine=printable(line.machine), text=printable(line.text)) for line in lines]
 
