@@ -25,7 +25,7 @@ def admin_sign_in(request: HttpRequest) -> HttpResponse:
     return redirect_to_login(request.GET.get("next") or reverse("admin:index"), settings.LOGIN_URL)
 
 
-class NewPasswordForm(PasswordChangeForm):  # type: ignore[type-arg]
+class NewPasswordForm(PasswordChangeForm):
     """A password that is new: the old one once more would leave it in the hands of whoever chose it."""
 
     def clean(self) -> dict[str, Any]:
