@@ -36,6 +36,8 @@ class CountedAdmin(GatedAdmin):
 @admin.register(ManagementServer)
 class ManagementServerAdmin(GatedAdmin):
     list_display = ["name", "kind", "address", "enabled", "synced_at", "sync_every_minutes"]
+    list_filter = ["kind", "enabled"]
+    search_fields = ["name", "address"]
     actions = ["sync"]
 
     @admin.action(description="Sync each selected management server soon", permissions=["change"])
@@ -71,16 +73,25 @@ class SyncChangeAdmin(ReadOnlyAdmin):
 @admin.register(LibraryServer)
 class LibraryServerAdmin(CountedAdmin):
     list_display = ["name", "management_server", "transfers_limit", "transfers_used"]
+    list_filter = ["management_server"]
+    list_select_related = ["management_server"]
+    search_fields = ["name"]
 
 
 @admin.register(LibraryShare)
 class LibraryShareAdmin(GatedAdmin):
     list_display = ["path", "library_server", "team"]
+    list_filter = ["team", "library_server"]
+    list_select_related = ["library_server", "team"]
+    search_fields = ["path"]
 
 
 @admin.register(HostGroup)
 class HostGroupAdmin(GatedAdmin):
     list_display = ["name", "team"]
+    list_filter = ["team"]
+    list_select_related = ["team"]
+    search_fields = ["name"]
 
 
 @admin.register(Host)
@@ -95,7 +106,8 @@ class HostAdmin(CountedAdmin):
         "in_maintenance",
     ]
     list_filter = ["management_server", "group", "in_maintenance"]
-    search_fields = ["name"]
+    list_select_related = ["management_server", "group"]
+    search_fields = ["name", "external_id"]
 
 
 @admin.register(StoredResource)
@@ -104,6 +116,7 @@ class StoredResourceAdmin(GatedAdmin):
     list_filter = ["management_server", "share", "kind", "compliance"]
     search_fields = ["name", "external_id", "uuid", "computer_name"]
     list_select_related = ["share"]
+    autocomplete_fields = ["credential"]
     # What inventory finds and servicing records isn't typed.
     readonly_fields = [
         *("management_server", "external_id", "name", "kind", "share", "uuid", "mac_addresses", "generation"),
@@ -133,6 +146,9 @@ class CredentialForm(forms.ModelForm):  # type: ignore[type-arg]
 class CredentialAdmin(GatedAdmin):
     form = CredentialForm
     list_display = ["name", "user", "team"]
+    list_filter = ["team"]
+    list_select_related = ["team"]
+    search_fields = ["name", "user"]
 
     def save_model(self, request: HttpRequest, obj: Credential, form: Any, change: bool) -> None:
         if form.cleaned_data.get("secret"):

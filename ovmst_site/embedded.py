@@ -141,13 +141,7 @@ class Embedded:
         if self._web.should_exit:  # a signal that came while the database was migrated
             return self._status
         if self._threads:
-            worker = app.WorkController(
-                pool="threads",
-                concurrency=self._threads,
-                without_gossip=True,
-                without_mingle=True,
-                without_heartbeat=True,
-            )
+            worker = _worker(self._threads)
             parts = [
                 threading.Thread(target=self._work, args=(worker,), name="worker", daemon=True),
                 threading.Thread(target=self._beat_until_stopped, name="beat", daemon=True),
@@ -244,6 +238,19 @@ class _Web(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield  # they are Embedded's
+
+
+def _worker(threads: int) -> object:
+    try:
+        return app.WorkController(
+            pool="threads",
+            concurrency=threads,
+            without_gossip=True,
+            without_mingle=True,
+            without_heartbeat=True,
+        )
+    except (KeyError, ImportError, ValueError) as error:  # what kombu says of a URL that it can't read
+        raise CannotServe(f"OVMST_BROKER_URL names no broker that OVMST knows: {error}") from error
 
 
 def catch_signals(handler: Callable[[int, FrameType | None], None]) -> None:

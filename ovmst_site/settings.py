@@ -149,6 +149,8 @@ CELERY_BEAT_SCHEDULE = {
     # The safety net below the workers' own timers.
     "look-for-due-work": {"task": "servicing.advance_due", "schedule": every(30), "args": ["servicing"]},
     "repeat-alarms": {"task": "servicing.repeat_alarms", "schedule": every(300)},
+    "start-due-occurrences": {"task": "servicing.start_due_occurrences", "schedule": every(60)},
+    "sync-due": {"task": "inventory.sync_due", "schedule": every(60)},
 }
 CELERY_TIMEZONE = TIME_ZONE
 # Polling once a second would cap the in-memory broker at prefetch messages a second.
@@ -159,6 +161,8 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {"polling_interval": 0.005} if CELERY_BROKER_U
 LEASE_SECONDS = env.number("LEASE_SECONDS", 90)
 # How often a step looks again at work that goes on over there.
 POLL_SECONDS = env.number("POLL_SECONDS", 2)
+# A planned start that is found later than this was missed (OVMST was down), and isn't made up for.
+START_LATE_HOURS = env.number("START_LATE_HOURS", 1)
 # Calls to one management server at a time, in one worker process.
 CALLS_PER_SERVER = int(env.number("CALLS_PER_SERVER", 8))
 

@@ -55,6 +55,30 @@ def test_a_run_outlives_stops_and_kills_and_nothing_is_done_twice(start: Start, 
     assert ask(data, GAPS) == []
 
 
+HANGS = """
+import time
+from django.core.management import call_command
+from inventory.lab.world import World
+from servicing import demo
+call_command("migrate", verbosity=0)
+demo.set_up()
+def hang(*arguments, **named):
+    print("hangs", flush=True)
+    time.sleep(600)
+World.perform = hang
+call_command("serve", "--port", "0")
+"""
+
+
+def test_a_call_that_hangs_is_given_up_and_its_machine_let_go(start: Start, data: Path):
+    server = start("shell", "-v", "0", "-c", HANGS, **FAST)
+    server.until("^hangs$", times=2)
+    assert ask(data, LEASED) >= 2
+    assert server.stop(longest=12) == 0
+    assert "given up" in server.said
+    assert ask(data, LEASED) == 0
+
+
 def test_once_and_once_more(data: Path):
     done = manage(data, "demo", "--once", "--port", "0", **FAST)
     assert done.returncode == 0, done.stdout + done.stderr

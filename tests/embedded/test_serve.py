@@ -108,6 +108,14 @@ def test_with_a_broker_it_serves_pages_only_unless_asked(start: Start):
     assert all_of_it.stop() == 0
 
 
+def test_a_broker_of_an_unknown_kind_is_said(data: Path):
+    done = manage(data, "serve", "--port", "0", "--with-worker", OVMST_BROKER_URL="nonsense://somewhere")
+    assert done.returncode == 1
+    assert "OVMST_BROKER_URL" in done.stderr
+    assert "nonsense" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_two_signals_are_no_more_than_one(start: Start):
     server = start("serve", "--port", "0")
     server.url()

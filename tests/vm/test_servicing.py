@@ -95,7 +95,7 @@ def test_one_is_handed_out_and_starts_as_it_was_stored(serviced: Serviced):
     domain = connection.lookupByUUIDString(resource.external_id)
     domain.create()
     try:
-        agent.wait_for_agent(domain, 120)
+        agent.wait_for_agent(domain, 300)
         code, said = agent.execute(domain, "/bin/cat", "/usr/share/toy/version")
         assert (code, said.strip()) == (0, "2.0")
     finally:

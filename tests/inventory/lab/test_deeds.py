@@ -132,7 +132,7 @@ def test_the_summary_shows_the_world(bench: LabBench, up: Servicing) -> None:
     assert ([m.name for m in page.machines], page.found) == (["a machine"], 3)
     for wrong in ({"where": "moon"}, {"page": 0}, {"size": 0}, {"size": 10**9}):
         with pytest.raises(ValueError, match=r"Machines can't|Pages begin"):
-            summary(bench.world, **wrong)  # type: ignore[arg-type]
+            summary(bench.world, **wrong)
 
 
 def test_a_machine_that_is_under_way_is_shown_where_it_goes(bench: LabBench, servicing: Servicing) -> None:

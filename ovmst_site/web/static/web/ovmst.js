@@ -1,21 +1,6 @@
 // What pages do beyond plain links and forms. Everything works without it.
 "use strict";
 
-const root = document.documentElement;
-
-// The theme switch: from what is shown now to the other one.
-document.addEventListener("click", (event) => {
-  if (!event.target.closest("[data-theme-switch]")) return;
-  const system = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
-  const now = root.dataset.theme === "auto" ? system : root.dataset.theme;
-  root.dataset.theme = now === "dark" ? "light" : "dark";
-  try {
-    localStorage.setItem("ovmst-theme", root.dataset.theme);
-  } catch {
-    // It holds for this page only.
-  }
-});
-
 // Menus close when something else is clicked, or by Escape. On a wide window the main one is always open.
 const wide = matchMedia("(min-width: 62rem)");
 function mainMenu() {
@@ -91,6 +76,12 @@ document.addEventListener("htmx:pushedIntoHistory", () => {
       field.value = asked.get(field.name) ?? "";
     }
   }
+});
+
+// A refresh that was asked for before something else took its place comes too late: it would show the old filter.
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const { elt } = event.detail.requestConfig;
+  if (elt.matches("[data-refreshes]") && !elt.isConnected) event.detail.shouldSwap = false;
 });
 
 // What refreshes by itself keeps where its tables were scrolled to.
