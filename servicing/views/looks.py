@@ -4,6 +4,7 @@ import logging
 import threading
 from dataclasses import dataclass, field
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
 from inventory.drivers import platform_for
@@ -38,11 +39,12 @@ _asking: dict[int, _Asking] = {}
 
 
 def look_at(target: RunTarget, *, longest: float | None = None) -> Look:
-    """What the platform says of the target's machine now. Never raises for a platform's fault."""
+    """What the platform says of the target's machine now. Never raises for a platform's fault, or for one
+    in how it is set up."""
     resource = target.resource
     try:
         platform, machine = platform_for(resource.management_server), resource.ref(target.run.job.credential)
-    except Fault as fault:
+    except (Fault, ImproperlyConfigured) as fault:
         return Look(problem=str(fault))
     with _lock:
         asking = _asking.get(target.pk)
