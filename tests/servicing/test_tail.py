@@ -202,9 +202,14 @@ def test_a_tailer_holds_no_connection_of_a_pool_between_its_looks(run: Run):
 
 
 def test_who_comes_right_after_the_last_left_is_not_followed_in_haste(run: Run, monkeypatch: pytest.MonkeyPatch):
-    looks = []
+    looks: list[int] = []
     read = log.after
-    monkeypatch.setattr(log, "after", lambda *args, **kwargs: (looks.append(1), read(*args, **kwargs))[1])
+
+    def count(*args: Any, **kwargs: Any) -> Any:
+        looks.append(1)
+        return read(*args, **kwargs)
+
+    monkeypatch.setattr(log, "after", count)
 
     async def watch() -> None:
         first = tail.watch(run.pk, log.START)
