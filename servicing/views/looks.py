@@ -4,7 +4,6 @@ import logging
 import threading
 from dataclasses import dataclass, field
 
-from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
 from inventory.drivers import platform_for
@@ -44,7 +43,7 @@ def look_at(target: RunTarget, *, longest: float | None = None) -> Look:
     resource = target.resource
     try:
         platform, machine = platform_for(resource.management_server), resource.ref(target.run.job.credential)
-    except (Fault, ImproperlyConfigured) as fault:
+    except Fault as fault:
         return Look(problem=str(fault))
     with _lock:
         asking = _asking.get(target.pk)
