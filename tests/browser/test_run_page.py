@@ -222,7 +222,7 @@ def test_a_refresh_that_comes_late_does_not_undo_a_filter(
     open_run(page, run)
     held: list[Any] = []
     unfiltered = f"**/runs/{run.pk}/?"
-    page.route(unfiltered, held.append)  # the refresh hangs on its way
+    page.route(unfiltered, lambda route: held.append(route))  # the refresh hangs on its way
     page.evaluate("document.body.dispatchEvent(new CustomEvent('run-changed'))")
     expect(page.locator("[data-refreshes].htmx-request")).to_have_count(1)
     page.locator("#figure-succeeded").click()
