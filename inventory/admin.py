@@ -3,9 +3,12 @@
 from typing import Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from inventory.actions import request_sync
 from inventory.models import (
     Credential,
     Host,
@@ -14,8 +17,10 @@ from inventory.models import (
     LibraryShare,
     ManagementServer,
     StoredResource,
+    SyncChange,
+    SyncRecord,
 )
-from ovmst_site.access.admin_site import GatedAdmin
+from ovmst_site.access.admin_site import GatedAdmin, ReadOnlyAdmin
 
 
 class CountedAdmin(GatedAdmin):
@@ -30,22 +35,63 @@ class CountedAdmin(GatedAdmin):
 
 @admin.register(ManagementServer)
 class ManagementServerAdmin(GatedAdmin):
-    list_display = ["name", "kind", "address", "enabled", "synced_at"]
+    list_display = ["name", "kind", "address", "enabled", "synced_at", "sync_every_minutes"]
+    list_filter = ["kind", "enabled"]
+    search_fields = ["name", "address"]
+    actions = ["sync"]
+
+    @admin.action(description="Sync each selected management server soon", permissions=["change"])
+    def sync(self, request: HttpRequest, queryset: QuerySet[ManagementServer]) -> None:
+        for server in queryset:
+            try:
+                request_sync(server, request.user)
+            except ValidationError as error:
+                self.message_user(request, " ".join(error.messages), messages.ERROR)
+            else:
+                self.message_user(request, f"{server} will be synced in a moment.")
+
+
+@admin.register(SyncRecord)
+class SyncRecordAdmin(ReadOnlyAdmin):
+    list_display = [
+        *("server", "started_at", "by", "result", "reason", "found", "added", "changed"),
+        *("missing", "returned", "twins", "damaged", "unchanged", "left_alone"),
+    ]
+    list_filter = ["server", "result"]
+    list_select_related = ["server"]
+
+
+@admin.register(SyncChange)
+class SyncChangeAdmin(ReadOnlyAdmin):
+    list_display = ["name", "what", "detail", "sync", "team"]
+    list_filter = ["what", "sync__server"]
+    list_select_related = ["sync__server", "team"]
+    search_fields = ["name", "external_id"]
+    raw_id_fields = ["resource"]
 
 
 @admin.register(LibraryServer)
 class LibraryServerAdmin(CountedAdmin):
     list_display = ["name", "management_server", "transfers_limit", "transfers_used"]
+    list_filter = ["management_server"]
+    list_select_related = ["management_server"]
+    search_fields = ["name"]
 
 
 @admin.register(LibraryShare)
 class LibraryShareAdmin(GatedAdmin):
     list_display = ["path", "library_server", "team"]
+    list_filter = ["team", "library_server"]
+    list_select_related = ["library_server", "team"]
+    search_fields = ["path"]
 
 
 @admin.register(HostGroup)
 class HostGroupAdmin(GatedAdmin):
     list_display = ["name", "team"]
+    list_filter = ["team"]
+    list_select_related = ["team"]
+    search_fields = ["name"]
 
 
 @admin.register(Host)
@@ -60,7 +106,8 @@ class HostAdmin(CountedAdmin):
         "in_maintenance",
     ]
     list_filter = ["management_server", "group", "in_maintenance"]
-    search_fields = ["name"]
+    list_select_related = ["management_server", "group"]
+    search_fields = ["name", "external_id"]
 
 
 @admin.register(StoredResource)
@@ -69,6 +116,7 @@ class StoredResourceAdmin(GatedAdmin):
     list_filter = ["management_server", "share", "kind", "compliance"]
     search_fields = ["name", "external_id", "uuid", "computer_name"]
     list_select_related = ["share"]
+    autocomplete_fields = ["credential"]
     # What inventory finds and servicing records isn't typed.
     readonly_fields = [
         *("management_server", "external_id", "name", "kind", "share", "uuid", "mac_addresses", "generation"),
@@ -98,6 +146,9 @@ class CredentialForm(forms.ModelForm):  # type: ignore[type-arg]
 class CredentialAdmin(GatedAdmin):
     form = CredentialForm
     list_display = ["name", "user", "team"]
+    list_filter = ["team"]
+    list_select_related = ["team"]
+    search_fields = ["name", "user"]
 
     def save_model(self, request: HttpRequest, obj: Credential, form: Any, change: bool) -> None:
         if form.cleaned_data.get("secret"):

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import uvicorn
 from celery import beat
@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 CONNECTIONS_STAY = 2  # seconds that open connections get once everything is to end
 WORKER_STAYS = 5.0  # seconds that the steps under way get; those that take longer are given up
 LONGEST_STOP = 10.0  # seconds until the process ends, whatever hangs
+LOOK_EVERY = 0.1  # seconds: whether everything is to end
 BEAT_LOOKS_EVERY = 1  # seconds
 BEAT_AGAIN_AFTER = 5.0  # seconds after beat failed
 
@@ -54,12 +55,17 @@ def server_lock() -> FileLock:
 def only_server() -> Iterator[None]:
     """While this lasts, no other process serves this data folder. Raises CannotServe."""
     with server_lock() as lock:
-        if not lock.take(patience=1.0):
+        try:
+            free = lock.take(patience=1.0)
+            if free:
+                lock.write(str(os.getpid()))
+        except OSError as error:
+            raise CannotServe(f"{settings.DATA} can't be written: {error}") from error
+        if not free:
             raise CannotServe(
                 f"OVMST already runs on {settings.DATA} (process {lock.holder() or 'that just ended'}). "
                 "Stop that one, or name another folder in OVMST_DATA."
             )
-        lock.write(str(os.getpid()))
         yield
 
 
@@ -82,9 +88,9 @@ def address(bound: socket.socket) -> str:
 class Embedded:
     """One process's web server, and its worker and beat where `threads` isn't 0.
 
-    `run` returns the exit status after all has ended: 0 when it was asked to (`stop`, or a signal). `ready`
-    is called once the pages answer, `stopping` at the first moment of the end, `stopped` when the worker has
-    ended or was given up.
+    `run` returns the exit status after all has ended: 0 when it was asked to (`stop`, or a signal). `ready` is
+    called once the pages answer, in a thread of its own; `stopping` at the first moment of the end; `stopped`
+    when the worker has ended or was given up.
     """
 
     def __init__(
@@ -111,32 +117,31 @@ class Embedded:
             access_log=False,
             timeout_graceful_shutdown=CONNECTIONS_STAY,
         )
-        self._web = _Web(config, ready)
+        self._ready = ready
+        self._web = _Web(config, self._begin_ready)
 
     def stop(self, status: int = 0) -> None:
         """End everything; may be called from any thread, more than once. The first one's status holds."""
-        if not self._stop.is_set():
+        if not self._web.should_exit:
             self._status = status
-            self._stop.set()
             self._web.should_exit = True
 
+    def wait(self, seconds: float) -> bool:
+        """Wait so many seconds; True at once when everything is to end."""
+        return self._stop.wait(seconds)
+
     def on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._stop.is_set():
+        # Nothing here may take a lock: the main thread may hold it.
+        if self._web.should_exit:
             self._web.force_exit = True  # a second time: don't wait for open connections
         self.stop()
 
     def run(self) -> int:
         parts = []
-        if self._stop.is_set():  # a signal that came while the database was migrated
+        if self._web.should_exit:  # a signal that came while the database was migrated
             return self._status
         if self._threads:
-            worker = app.WorkController(
-                pool="threads",
-                concurrency=self._threads,
-                without_gossip=True,
-                without_mingle=True,
-                without_heartbeat=True,
-            )
+            worker = _worker(self._threads)
             parts = [
                 threading.Thread(target=self._work, args=(worker,), name="worker", daemon=True),
                 threading.Thread(target=self._beat_until_stopped, name="beat", daemon=True),
@@ -153,21 +158,35 @@ class Embedded:
             self._over.set()
         return self._status
 
+    def _begin_ready(self) -> None:
+        threading.Thread(target=self._be_ready, name="ready", daemon=True).start()
+
+    def _be_ready(self) -> None:
+        try:
+            self._ready()
+        except Exception:
+            log.exception("The server ends")
+            self.stop(status=1)
+        finally:
+            connections.close_all()
+
     def _work(self, worker: object) -> None:
         try:
             worker.start()  # type: ignore[attr-defined]
         finally:
             connections.close_all()
-            if not self._stop.is_set():
+            if not self._web.should_exit:
                 log.critical("The worker ended; so does the server, for whoever starts it again.")
                 self.stop(status=1)
 
     def _beat_until_stopped(self) -> None:
         while not self._stop.is_set():
             # Built like this because celery.beat.EmbeddedService dies with the first error.
-            self._beat = beat.Service(
-                app, max_interval=BEAT_LOOKS_EVERY, scheduler_cls=settings.CELERY_BEAT_SCHEDULER
-            )
+            # A name is as good as a class there.
+            scheduler: Any = settings.CELERY_BEAT_SCHEDULER
+            self._beat = beat.Service(app, max_interval=BEAT_LOOKS_EVERY, scheduler_cls=scheduler)
+            if self._stop.is_set():  # too late for `_end` to see it
+                break
             try:
                 self._beat.start()
             except Exception as error:  # noqa: BLE001 - whatever it was, schedules must go on
@@ -177,7 +196,9 @@ class Embedded:
                 connections.close_all()
 
     def _end(self, parts: list[threading.Thread]) -> None:
-        self._stop.wait()
+        while not self._web.should_exit:
+            time.sleep(LOOK_EVERY)
+        self._stop.set()
         until = time.monotonic() + WORKER_STAYS
         # What is cut off now was told to end: no news.
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL + 1)
@@ -186,10 +207,11 @@ class Embedded:
         if self._beat is not None:
             self._beat.stop()
         if parts:
-            worker_state.should_stop = 0  # the exit status
+            vars(worker_state)["should_stop"] = 0  # the exit status
             if is_default():
-                # It looks every two seconds whether it shall end, and after every message.
-                app.send_task("servicing.advance_due", args=["nobody"], retry=False, ignore_result=True)
+                # It looks every two seconds whether it shall end, and after every message; then it takes one more.
+                for _ in range(2):
+                    app.send_task("servicing.advance_due", args=["nobody"], retry=False, ignore_result=True)
         for part in parts:
             part.join(timeout=max(0.0, until - time.monotonic()))
             if part.is_alive():
@@ -216,6 +238,19 @@ class _Web(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield  # they are Embedded's
+
+
+def _worker(threads: int) -> object:
+    try:
+        return app.WorkController(
+            pool="threads",
+            concurrency=threads,
+            without_gossip=True,
+            without_mingle=True,
+            without_heartbeat=True,
+        )
+    except (KeyError, ImportError, ValueError) as error:  # what kombu says of a URL that it can't read
+        raise CannotServe(f"OVMST_BROKER_URL names no broker that OVMST knows: {error}") from error
 
 
 def catch_signals(handler: Callable[[int, FrameType | None], None]) -> None:

@@ -66,6 +66,7 @@ CSRF_TRUSTED_ORIGINS = env.words("TRUSTED_ORIGINS")
 INSTALLED_APPS = [
     "servicing",
     "inventory",
+    "inventory.lab",
     "ovmst_site.access",
     "ovmst_site.web",
     "django_htmx",
@@ -92,6 +93,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "ovmst_site.access.middleware.OwnPasswordFirst",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
 ]
@@ -147,6 +149,8 @@ CELERY_BEAT_SCHEDULE = {
     # The safety net below the workers' own timers.
     "look-for-due-work": {"task": "servicing.advance_due", "schedule": every(30), "args": ["servicing"]},
     "repeat-alarms": {"task": "servicing.repeat_alarms", "schedule": every(300)},
+    "start-due-occurrences": {"task": "servicing.start_due_occurrences", "schedule": every(60)},
+    "sync-due": {"task": "inventory.sync_due", "schedule": every(60)},
 }
 CELERY_TIMEZONE = TIME_ZONE
 # Polling once a second would cap the in-memory broker at prefetch messages a second.
@@ -157,8 +161,14 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {"polling_interval": 0.005} if CELERY_BROKER_U
 LEASE_SECONDS = env.number("LEASE_SECONDS", 90)
 # How often a step looks again at work that goes on over there.
 POLL_SECONDS = env.number("POLL_SECONDS", 2)
+# A planned start that is found later than this was missed (OVMST was down), and isn't made up for.
+START_LATE_HOURS = env.number("START_LATE_HOURS", 1)
 # Calls to one management server at a time, in one worker process.
 CALLS_PER_SERVER = int(env.number("CALLS_PER_SERVER", 8))
+
+# --- Built-in lab ------------------------------------------------------------------------------------------
+# So many times faster than the wall clock runs a new lab's: at 60, a minute passes in a second.
+LAB_TIME_SCALE = env.number("LAB_TIME_SCALE", 1)
 
 # --- libvirt -----------------------------------------------------------------------------------------------
 # auto: try a real start once; kvm, qemu: believe the administrator.
@@ -176,5 +186,6 @@ LOGGING = {
 env.text("PWSH")
 env.text("TEST_BROKER_URL")
 env.text("TEST_DATABASE_URL")
+env.text("TEST_REDIS_URL")
 env.text("VM_CACHE")
 env.refuse_unknown()

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from inventory.platforms.base import HostRef, MachineRef, Marker, OperationId, Origin, Platform
-from servicing.updaters.base import Package, Pending, Updater, Verdict
+from servicing.updaters.base import Package, Pending, Scan, Updater, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,15 @@ class Notebook:
     forced: bool = False  # we powered it off ourselves, as the job allows
     library_has: str = ""  # somebody else's generation that its library publishes by now
     published: str = ""  # name of the generation that this target published
+
+    def keep(self, found: Scan, at: datetime) -> None:
+        """What this scan, made now, says about the machine."""
+        self.rounds += 1
+        self.scanned_at = at.isoformat()
+        self.verdict = found.verdict.value
+        self.pending = len(found.pending)
+        self.to_install = len(found.installable)
+        self.restart_needed = found.restart_needed
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -37,13 +37,13 @@ from servicing.updaters.registry import open_updater
 log = logging.getLogger(__name__)
 DOWNTIME = timedelta(minutes=1)  # a due target that nobody took for longer: no worker was there
 WAKE = 4  # how many waiting targets look when a slot gets free
+# Set once this worker is told to end: steps that are under way are finished, and nothing more is begun.
+STOPPING = threading.Event()
 # Nothing can be recorded: the lease runs out, and the step is looked at again.
 CANNOT_RECORD = (LeaseLost, OperationalError, InterfaceError)
 
 # Names this process in leases; a restarted worker is another one.
 WORKER = f"{socket.gethostname()[:60]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-# Set while this process's worker ends: its tasks take nothing more, and let go after the step they are at.
-stopping = threading.Event()
 
 
 def advance_due(queue: str, *, only_run: int | None = None, stop: Callable[[], bool] = lambda: False) -> int:
@@ -61,7 +61,8 @@ def advance_due(queue: str, *, only_run: int | None = None, stop: Callable[[], b
 
 
 def advance(lease: Lease, *, stop: Callable[[], bool] = lambda: False) -> None:
-    """Take a claimed target on until it waits, is over, or `stop` says so, and let go of it."""
+    """Take a claimed target on until it waits or is over (or `stop` says so: the step that is under way is
+    finished), and let go of it."""
     waits = 0
     try:
         while True:
@@ -231,7 +232,6 @@ def _record(holding: Holding, target: RunTarget, notes: Notebook, move: Move, li
         record,
         cleaned,
         run=target.run_id,
-        events_before=target.events,
         at=now,
         at_step=target.step,
         also=also,
@@ -249,8 +249,10 @@ def _wake_waiting(target: RunTarget) -> None:
     waiting = RunTarget.objects.filter(
         step="place", state=RunTarget.State.ACTIVE, run__job__host_group=target.run.job.host_group_id
     )
-    first = list(waiting.order_by("pk").values_list("pk", flat=True)[:WAKE])
-    RunTarget.objects.filter(pk__in=first, step="place", state=RunTarget.State.ACTIVE).update(due_at=clock.now())
+    # Whoever holds one of them looks at it anyway: waiting for them here could be waiting for each other.
+    locked = waiting.select_for_update(skip_locked=True, of=("self",)).order_by("pk")
+    first = list(locked.values_list("pk", flat=True)[:WAKE])
+    RunTarget.objects.filter(pk__in=first).update(due_at=clock.now())
 
 
 def _poll(target: RunTarget) -> float:

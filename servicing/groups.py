@@ -7,7 +7,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 
 from inventory.models import StoredResource
-from ovmst_site.access.gate import SERVICE, Actor
+from ovmst_site.access.gate import SERVICE, Actor, visible
 from ovmst_site.access.models import Team
 from ovmst_site.text import clean_json
 from servicing.filters import ServicingMachineFilter
@@ -26,6 +26,21 @@ def members(group: Group) -> QuerySet[StoredResource]:
         raise ValidationError(
             f"The filter of group {group} isn't valid any more; correct it first. {wrong}"
         ) from error
+
+
+def containing(machine: StoredResource, by: Actor) -> tuple[list[Group], list[Group]]:
+    """The groups that hold this machine now, and the saved filters of which that can't be told because they
+    aren't valid any more. A question for each saved filter of the machine's team."""
+    mine = visible(by, Group.objects.current()).order_by("name", "pk")
+    found = list(mine.filter(kind=Group.Kind.STATIC, resources=machine))
+    unknown = []
+    for group in mine.filter(kind=Group.Kind.FILTER, team=machine.team_id).select_related("team"):
+        try:
+            if members(group).filter(pk=machine.pk).exists():
+                found.append(group)
+        except ValidationError:
+            unknown.append(group)
+    return sorted(found, key=lambda group: (group.name, group.pk)), unknown
 
 
 def matching(filter: Mapping[str, Any], *, by: Actor, team: Team) -> QuerySet[StoredResource]:

@@ -4,15 +4,16 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from inventory.models import Host
+from inventory.models import Host, LibraryServer
 from inventory.platforms.base import HostRef, Marker, OperationId
 from ovmst_site.text import clean_json
-from servicing import ledger, placement
+from servicing import cycle, ledger, placement
 from servicing.ledger import Lease
 from servicing.models import Operation, PackageReport, RunTarget
 from servicing.updaters.base import Package, Pending
 
 MARGIN = timedelta(seconds=15)
+LOOKED_AT = timedelta(minutes=5)  # what waits is looked at more often than this
 CHANNEL_CALL = 65.0  # seconds: the longest default deadline of a guest channel, and a little
 
 
@@ -87,7 +88,24 @@ class Holding:
 
     def take_transfer(self) -> bool:
         share = self.target.resource.share
-        return share is None or ledger.take_transfer(self.lease, share.library_server)
+        if share is None:
+            return True
+        # Stores come first: a finished machine frees a slot.
+        stores = self.target.step == cycle.PUBLISHES
+        leave = 0 if stores else self._stores_waiting(share.library_server)
+        return ledger.take_transfer(self.lease, share.library_server, leave=leave)
+
+    def _stores_waiting(self, server: LibraryServer) -> int:
+        """How many machines of this library server are to be stored and have no token yet. One that fails for
+        another reason waits for no token, and one that no worker looks at holds up nobody."""
+        return RunTarget.objects.filter(
+            step=cycle.PUBLISHES,
+            state=RunTarget.State.ACTIVE,
+            transfers_on=None,
+            tries=0,
+            due_at__gt=self._now() - LOOKED_AT,
+            resource__share__library_server=server,
+        ).count()
 
     def give_transfer_back(self) -> None:
         if self.target.transfers_on_id is not None:

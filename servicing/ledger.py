@@ -39,14 +39,25 @@ class Line:
     level: str = Event.Level.INFO
 
 
-_CLAIM = """
+_DUE = """
+SELECT id FROM servicing_runtarget
+ WHERE queue = %(queue)s AND due_at <= %(now)s AND (lease_until IS NULL OR lease_until <= %(now)s) {only}
+ ORDER BY due_at, id LIMIT %(limit)s
+"""
+# PostgreSQL may run a sub-select once for each row it looks at, and each time lock other rows: what is
+# materialized is picked once.
+_CLAIM_POSTGRESQL = """
+  WITH due AS MATERIALIZED ({due} FOR UPDATE SKIP LOCKED)
+UPDATE servicing_runtarget AS target
+   SET lease_owner = %(owner)s, lease_until = %(until)s, epoch = target.epoch + 1
+  FROM due WHERE target.id = due.id
+RETURNING target.id, target.epoch
+"""
+# SQLite has one writer at a time.
+_CLAIM_SQLITE = """
 UPDATE servicing_runtarget
    SET lease_owner = %(owner)s, lease_until = %(until)s, epoch = epoch + 1
- WHERE id IN (
-       SELECT id FROM servicing_runtarget
-        WHERE queue = %(queue)s AND due_at <= %(now)s AND (lease_until IS NULL OR lease_until <= %(now)s)
-          {only}
-        ORDER BY due_at, id LIMIT %(limit)s {lock})
+ WHERE id IN ({due})
 RETURNING id, epoch
 """
 
@@ -55,7 +66,7 @@ def claim(
     owner: str, queue: str, now: datetime, length: timedelta, *, limit: int = 1, only_run: int | None = None
 ) -> list[Lease]:
     """Up to `limit` due targets of this queue, oldest first, now held by `owner` for `length`."""
-    lock = "FOR UPDATE SKIP LOCKED" if connection.vendor == "postgresql" else ""
+    statement = _CLAIM_POSTGRESQL if connection.vendor == "postgresql" else _CLAIM_SQLITE
     only = "AND run_id = %(run)s" if only_run is not None else ""
     until = now + length
     adapt = connection.ops.adapt_datetimefield_value
@@ -68,7 +79,7 @@ def claim(
         "run": only_run,
     }
     with connection.cursor() as cursor:
-        cursor.execute(_CLAIM.format(lock=lock, only=only), values)
+        cursor.execute(statement.format(due=_DUE.format(only=only)), values)
         rows = cursor.fetchall()
     return [Lease(target, owner, epoch, until) for target, epoch in rows]
 
@@ -88,25 +99,38 @@ def record(
     lines: Sequence[Line],
     *,
     run: int,
-    events_before: int,
     at: datetime,
     at_step: str,
     also: Callable[[], None] | None = None,
 ) -> None:
     """Write the target's change, its step record, its events and what `also` writes, in one transaction.
     Raises LeaseLost, writing nothing."""
-    last = events_before + len(lines)
     with transaction.atomic():
-        if not _held(lease).update(**changes, events=last):
+        # Counted in the row, which this locks: a cancel may have added a line since it was read.
+        if not _held(lease).update(**changes, events=F("events") + len(lines)):
             raise LeaseLost(f"target {lease.target}")
         if step is not None:
             step.save(force_insert=True)
+        last = RunTarget.objects.values_list("events", flat=True).get(pk=lease.target)
         Event.objects.bulk_create(
             Event(run_id=run, target_id=lease.target, n=n, at=at, step=at_step, level=line.level, text=line.text)
-            for n, line in enumerate(lines, events_before + 1)
+            for n, line in enumerate(lines, last - len(lines) + 1)
         )
         if also is not None:
             also()
+
+
+def tell(targets: Sequence[int], line: Line, at: datetime) -> None:
+    """Add this line to the log of each of these targets, in the transaction of the caller, who changes them."""
+    RunTarget.objects.filter(pk__in=targets).update(events=F("events") + 1)
+    numbered = RunTarget.objects.filter(pk__in=targets).values_list("pk", "run", "events", "step")
+    Event.objects.bulk_create(
+        [
+            Event(run_id=run, target_id=pk, n=n, at=at, step=step, level=line.level, text=line.text)
+            for pk, run, n, step in numbered
+        ],
+        batch_size=500,
+    )
 
 
 def reserve(lease: Lease, host: Host, memory_mb: int) -> bool:
@@ -155,15 +179,16 @@ def free_transfer(target: RunTarget) -> None:
         RunTarget.objects.filter(pk=target.pk).update(transfers_on=None)
 
 
-def take_transfer(lease: Lease, server: LibraryServer) -> bool:
-    """A transfer token of this library server; True when it is held (already). Raises LeaseLost."""
+def take_transfer(lease: Lease, server: LibraryServer, *, leave: int = 0) -> bool:
+    """A transfer token of this library server, if more than `leave` are free; True when it is held (already).
+    Raises LeaseLost."""
     with transaction.atomic():
         target = _held(lease).select_for_update().first()
         if target is None:
             raise LeaseLost(f"target {lease.target}")
         if target.transfers_on_id is not None:
             return True
-        free_token = LibraryServer.objects.filter(pk=server.pk, transfers_used__lt=F("transfers_limit"))
+        free_token = LibraryServer.objects.filter(pk=server.pk, transfers_used__lt=F("transfers_limit") - leave)
         if not free_token.update(transfers_used=F("transfers_used") + 1):
             return False
         RunTarget.objects.filter(pk=target.pk).update(transfers_on=server)

@@ -7,17 +7,17 @@ the database server, holds all later lines back until it is over.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from django.db import connection
-from django.db.models import F, Max, QuerySet, Sum
+from django.db.models import F, Max, Q, QuerySet, Sum
 from django.db.models.lookups import GreaterThan, LessThan, LessThanOrEqual
 
 from servicing.models import Event, Run, RunTarget
-from servicing.models.transactions import Horizon, Row
+from servicing.models.transactions import Future, Horizon, Row
 
 LARGEST = 2**63 - 1  # what a bigint holds
 AT_A_TIME = 1000  # lines
@@ -75,6 +75,8 @@ class Only:
 
 
 EVERYTHING = Only()
+# What is committed, while an earlier transaction isn't over.
+_HELD_BACK = Q(tx__gte=Horizon(), tx__lt=Future())
 
 
 def after(
@@ -130,7 +132,7 @@ def is_over(run: int) -> bool:
     # In this order: lines that were written before the end was are there, or are seen to be missing.
     if Run.objects.filter(pk=run, finished_at=None).exists():
         return False
-    return connection.vendor != "postgresql" or not Event.objects.filter(run=run, tx__gte=Horizon()).exists()
+    return connection.vendor != "postgresql" or not Event.objects.filter(_HELD_BACK, run=run).exists()
 
 
 def state_of(run: int) -> Any:
@@ -145,7 +147,7 @@ def state_of(run: int) -> Any:
 def _events(run: int, only: Only = EVERYTHING) -> QuerySet[Event]:
     events = Event.objects.filter(run=run)
     if connection.vendor == "postgresql":
-        events = events.filter(tx__lt=Horizon())
+        events = events.exclude(_HELD_BACK)
     if only.text:
         events = events.filter(text__icontains=only.text)
     if only.target is not None:
@@ -166,7 +168,5 @@ def _row(cursor: Cursor) -> Row:
 
 
 def _lines(events: QuerySet[Event]) -> list[Line]:
-    rows: Sequence[Any] = events.values_list(
-        "tx", "pk", "at", "target", "target__resource__name", "step", "level", "text"
-    )
+    rows: Any = events.values_list("tx", "pk", "at", "target", "target__resource__name", "step", "level", "text")
     return [Line(Cursor(tx, pk), *rest) for tx, pk, *rest in rows]

@@ -1,7 +1,7 @@
 """What a servicing changed inside a guest: the packages before and after, side by side."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -52,6 +52,18 @@ class Difference:
         all_parts = (("Installed", self.installed), ("Other version", self.changed), ("Removed", self.removed))
         return tuple((words, changes) for words, changes in all_parts if changes)
 
+    def narrowed(self, text: str) -> "Difference":
+        """Only the packages whose name holds `text`, whatever its case. `unchanged` and `was_pending` count
+        all, as before."""
+        wanted = text.casefold()
+        return replace(
+            self,
+            installed=tuple(c for c in self.installed if wanted in c.name.casefold()),
+            changed=tuple(c for c in self.changed if wanted in c.name.casefold()),
+            removed=tuple(c for c in self.removed if wanted in c.name.casefold()),
+            pending=tuple(p for p in self.pending if wanted in p.name.casefold()),
+        )
+
     @property
     def missing(self) -> tuple[Pending, ...]:
         """Pending updates that keep the machine from being compliant."""
@@ -67,6 +79,17 @@ def of_target(target: RunTarget) -> Difference:
     """The difference that this target made. One query."""
     reports = {report.moment: report for report in PackageReport.objects.filter(target=target)}
     return compare(reports.get(BEFORE), reports.get(AFTER))
+
+
+def listed(target: RunTarget, text: str = "") -> tuple[str, list[tuple[str, str]]]:
+    """All packages of the latest report and their versions, by name, and of which moment it is: "" where there
+    is none. `text` narrows them down as in `Difference.narrowed`."""
+    reports = {report.moment: report for report in PackageReport.objects.filter(target=target)}
+    latest = reports.get(AFTER) or reports.get(BEFORE)
+    if latest is None:
+        return "", []
+    wanted = text.casefold()
+    return latest.moment, sorted(pair for pair in _versions(latest).items() if wanted in pair[0].casefold())
 
 
 def compare(before: PackageReport | None, after: PackageReport | None) -> Difference:

@@ -25,9 +25,9 @@ _begun = False
 def lock_file() -> Path | None:
     """Where the lock lies; None where the database isn't a file of this machine."""
     name = str(connection.settings_dict["NAME"])
-    if connection.vendor != "sqlite" or connection.is_in_memory_db():
+    if connection.vendor != "sqlite" or "memory" in name:  # ":memory:", "file:…?mode=memory"
         return None
-    return Path(name).with_name(Path(name).name + ".performing")
+    return Path(name + ".performing")
 
 
 @contextmanager

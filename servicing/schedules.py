@@ -2,10 +2,13 @@
 
 A job has one planned occurrence at most. Its row of django-celery-beat (clocked, one-off) makes it punctual;
 the occurrence's own row makes it happen: a look every minute finds what beat's message didn't start.
+
+Beat keeps copies of its rows and writes them back whole. So a job's row is switched off and used again, and
+only deleted with the job: a copy of a deleted row would be inserted again, or stop beat when it can't be.
 """
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
@@ -15,14 +18,17 @@ from ovmst_site import clock
 from ovmst_site.access.gate import Actor
 from servicing.models import Job, Occurrence
 
+LONGEST_AHEAD = timedelta(days=3653)
 TASK = "servicing.start_occurrence"
 
 
 def plan_start(job: Job, at: datetime, by: Actor) -> Occurrence:
     """Start `job` once at `at`, in place of what was planned before. Raises ValidationError with the field
-    "start_at" for a moment without a time zone or in the past, and for a job that is switched off."""
-    if at.tzinfo is None:
+    "start_at" for a moment without a time zone, in the past or too far ahead, and for a job that is off."""
+    if at.utcoffset() is None:
         raise ValidationError({"start_at": "Say in which time zone."})
+    if not at - clock.now() < LONGEST_AHEAD:
+        raise ValidationError({"start_at": "This moment is more than ten years ahead."})
     due = at.astimezone(UTC).replace(microsecond=0)
     with transaction.atomic():
         locked = Job.objects.select_for_update().get(pk=job.pk)
@@ -35,15 +41,7 @@ def plan_start(job: Job, at: datetime, by: Actor) -> Occurrence:
         if not made:  # cancelled before; one that was started, missed or refused lies in the past
             planned.state, planned.planned_by, planned.settled_at = Occurrence.State.PLANNED, str(by), None
             planned.save()
-        clocked = ClockedSchedule.objects.create(clocked_time=due)
-        PeriodicTask.objects.create(
-            name=_name(job),
-            task=TASK,
-            clocked=clocked,
-            one_off=True,
-            args=json.dumps([job.pk, due.isoformat()]),
-            description="Made by OVMST from the job's planned start; change it there.",
-        )
+        _tell_beat(job, due)
         _note(job, due)
     return planned
 
@@ -59,11 +57,31 @@ def cancel_planned(job: Job) -> None:
 
 def forget(job: Job) -> None:
     """Nothing is planned any more: neither beat nor the job's lists know of a start."""
+    task = PeriodicTask.objects.filter(name=_name(job), enabled=True).first()
+    if task is not None:
+        task.enabled = False
+        task.save()
+    _note(job, None)
+
+
+def remove(job: Job) -> None:
+    """Before a job goes: its row of beat goes too."""
     for task in PeriodicTask.objects.filter(name=_name(job)).select_related("clocked"):
         task.delete()
         if task.clocked is not None:
             task.clocked.delete()
-    _note(job, None)
+
+
+def _tell_beat(job: Job, due: datetime) -> None:
+    task = PeriodicTask.objects.filter(name=_name(job)).select_related("clocked").first()
+    if task is None:
+        task = PeriodicTask(name=_name(job), clocked=ClockedSchedule(), task=TASK, one_off=True)
+        task.description = "Made by OVMST from the job's planned start; change it there."
+    task.clocked.clocked_time = due
+    task.clocked.save()
+    task.args = json.dumps([job.pk, due.isoformat()])
+    task.enabled, task.total_run_count, task.last_run_at = True, 0, None
+    task.save()
 
 
 def _note(job: Job, due: datetime | None) -> None:

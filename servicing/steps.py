@@ -2,20 +2,21 @@
 
 Each looks before it acts, because after a crash it runs again: what was already done *by us* is success.
 Each has its effect written down (ctx.ledger.operation) before it causes it. None sleeps. What is unknown is
-waited for; what somebody else did is left alone, for a person to look at.
+waited for; what somebody else did is left alone, for a person to look at (looks.py has these first looks).
 """
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from inventory.platforms.base import Ended, Observed, ObstacleKind, Place, Power
+from inventory.remote.base import GuestChannel
 from ovmst_site.faults import GiveUp, NeedsAttention, TryLater
+from servicing import looks
 from servicing.context import Context
 from servicing.outcome import Again, Done, Outcome, Skip, Wait
 from servicing.updaters.base import Running, Verdict
 
 CLOCK_SKEW_LIMIT = 300.0  # seconds; beyond it certificates and signatures stop working
 FORCE_OFF_AFTER = timedelta(minutes=10)
-ASK_AGAIN_AFTER = timedelta(minutes=3)  # a request that got lost is made again
 HALT_GRACE = timedelta(minutes=2)  # how long RETURN lets a guest shut down by itself
 
 
@@ -26,9 +27,9 @@ def preflight(ctx: Context) -> Outcome:
     """May this machine be serviced? Eligible (Done), decision needed or refused (Skip). Changes nothing."""
     seen = ctx.platform.observe(ctx.machine)
     if seen.place is Place.ABSENT:
-        return Skip(f"it isn't in its library any more{_where(seen)}")
+        return Skip(f"it isn't in its library any more{looks.where(seen)}")
     if seen.place is Place.UNKNOWN or seen.power is Power.UNKNOWN:
-        return Wait(ctx.poll, f"the platform does not say where it is{_where(seen)}")
+        return Wait(ctx.poll, f"the platform does not say where it is{looks.where(seen)}")
     if seen.marker is not None and ctx.is_stale(seen.marker) and seen.place is Place.LIBRARY:
         # Written by a call that took effect after its target was over; nobody else will take it off.
         ctx.platform.unmark(ctx.machine, seen.marker)
@@ -40,7 +41,7 @@ def preflight(ctx: Context) -> Outcome:
             decision_needed=True,
         )
     if seen.power is not Power.OFF:
-        return Skip(f"it is {seen.power}, and not by us{_where(seen)}")
+        return Skip(f"it is {seen.power}, and not by us{looks.where(seen)}")
     facts = ctx.platform.inspect(ctx.machine)
     if facts.obstacles:
         decision = all(o.kind is ObstacleKind.DECISION for o in facts.obstacles)
@@ -70,10 +71,10 @@ def mark(ctx: Context) -> Outcome:
     if ctx.marker.same_owner(seen.marker):
         ctx.notes.marked = True
         return Done()
-    if waiting := _in_flux(ctx, seen):
+    if waiting := looks.in_flux(ctx, seen):
         return waiting
     if seen.place is not Place.LIBRARY or seen.power is not Power.OFF:
-        raise GiveUp(f"it left its library or was started since preflight{_where(seen)}")
+        raise GiveUp(f"it left its library or was started since preflight{looks.where(seen)}")
     if seen.generation != ctx.notes.generation:
         raise GiveUp(f"its library has published {seen.generation} since preflight")
     ctx.ledger.operation()
@@ -84,13 +85,10 @@ def mark(ctx: Context) -> Outcome:
     return Done()
 
 
-def fetch(ctx: Context) -> Outcome:
+@looks.first
+def fetch(ctx: Context, seen: Observed) -> Outcome:
     """Bring it to the host, not started."""
-    seen = ctx.platform.observe(ctx.machine)
-    if waiting := _in_flux(ctx, seen):
-        return waiting
-    _must_be_marked(ctx, seen)
-    _must_be_off(seen)
+    looks.must_be_ours_and_off(ctx, seen)
     if seen.place is Place.HOST:
         if seen.host != ctx.on.external_id:
             raise GiveUp(f"it is on {seen.host}, not on {ctx.on.name}")
@@ -104,13 +102,10 @@ def fetch(ctx: Context) -> Outcome:
     return Wait(ctx.poll, f"on its way to {ctx.on.name}")
 
 
-def isolate(ctx: Context) -> Outcome:
+@looks.first
+def isolate(ctx: Context, seen: Observed) -> Outcome:
     """Every adapter to the servicing network, ports isolated; read back from the platform."""
-    seen = ctx.platform.observe(ctx.machine)
-    if waiting := _in_flux(ctx, seen):
-        return waiting
-    _must_be_marked(ctx, seen)
-    _must_be_off(seen)
+    looks.must_be_ours_and_off(ctx, seen)
     network = ctx.on.servicing_network
     if not network:
         raise GiveUp(f"{ctx.on.name} has no servicing network: it isn't started")
@@ -120,17 +115,14 @@ def isolate(ctx: Context) -> Outcome:
     ctx.platform.connect(ctx.machine, dict.fromkeys(ctx.notes.adapters, network), isolated=True)
     seen = ctx.platform.observe(ctx.machine)
     if not seen.is_isolated_on(network):
-        raise TryLater(f"the platform doesn't confirm its adapters on {network}{_where(seen)}")
+        raise TryLater(f"the platform doesn't confirm its adapters on {network}{looks.where(seen)}")
     return Done(f"on {network}")
 
 
-def protect(ctx: Context) -> Outcome:
+@looks.first
+def protect(ctx: Context, seen: Observed) -> Outcome:
     """Make sure that the state from before can come back."""
-    seen = ctx.platform.observe(ctx.machine)
-    if waiting := _in_flux(ctx, seen):
-        return waiting
-    _must_be_marked(ctx, seen)
-    _must_be_off(seen)
+    looks.must_be_ours_and_off(ctx, seen)
     if seen.protected:
         return Done()
     if seen.failed_operation:
@@ -139,25 +131,22 @@ def protect(ctx: Context) -> Outcome:
     return Wait(0, "being protected")
 
 
-def start(ctx: Context) -> Outcome:
+@looks.first
+def start(ctx: Context, seen: Observed) -> Outcome:
     """Start the machine on its host, on the servicing network.
 
     Running counts as done only if it is ours: our marker, our disks, our network. If somebody else
     started it, hands off.
     """
-    seen = ctx.platform.observe(ctx.machine)
-    if waiting := _in_flux(ctx, seen):
-        return waiting
     network = ctx.on.servicing_network
     if seen.power is Power.ON:
         if not seen.is_ours(ctx.marker):
-            raise NeedsAttention(f"it was started by somebody else{_where(seen)}")
+            raise NeedsAttention(f"it was started by somebody else{looks.where(seen)}")
         if not seen.is_isolated_on(network):
             raise GiveUp(f"it runs, but not on {network} alone: it is taken off at once")
         ctx.notes.was_started = True
         return Done(f"runs on {ctx.on.name}, on {network}")
-    _must_be_marked(ctx, seen)
-    _must_be_off(seen)
+    looks.must_be_ours_and_off(ctx, seen)
     if not seen.protected or not seen.is_isolated_on(network):
         raise GiveUp("it lost its protection or its isolation before it was started")
     gone = seen.ended is not Ended.UNKNOWN and ctx.ledger.has_begun()
@@ -169,16 +158,14 @@ def start(ctx: Context) -> Outcome:
     return Wait(0, "started")
 
 
-def ready(ctx: Context) -> Outcome:
+@looks.in_guest
+def ready(ctx: Context, guest: GuestChannel) -> Outcome:
     """Wait until the guest answers: its channel, its update source and its clock, reported one by one."""
-    if waiting := _must_run(ctx):
-        return waiting
-    guest = ctx.platform.guest(ctx.machine, ctx.on)
     try:
         guest.ping(deadline=15)
     except TryLater as reason:
         return Wait(ctx.poll, f"the guest does not answer yet: {reason}")
-    _report_once(ctx, "channel", "the guest answers")
+    looks.report_once(ctx, "channel", "the guest answers")
     answer = ctx.updater.readiness(guest, now=ctx.now().timestamp())
     if answer.source is False:
         return Wait(ctx.poll, f"the guest doesn't reach its update source: {answer.note}")
@@ -187,18 +174,16 @@ def ready(ctx: Context) -> Outcome:
     if abs(answer.clock_skew) > CLOCK_SKEW_LIMIT:
         return Wait(ctx.poll, f"the guest's clock is {answer.clock_skew:+.0f} s off")
     source = "reached" if answer.source else "not known before the scan"
-    _report_once(ctx, "source", f"update source: {source}; clock: {answer.clock_skew:+.0f} s")
+    looks.report_once(ctx, "source", f"update source: {source}; clock: {answer.clock_skew:+.0f} s")
     return Done(answer.note)
 
 
-def scan(ctx: Context) -> Outcome:
+@looks.in_guest
+def scan(ctx: Context, guest: GuestChannel) -> Outcome:
     """What is pending, from a refresh made now; the packages before.
 
     The rounds are capped: what is healthy then is stored as partial, so that hours of work aren't thrown away.
     """
-    if waiting := _must_run(ctx):
-        return waiting
-    guest = ctx.platform.guest(ctx.machine, ctx.on)
     try:
         found = ctx.updater.scan(guest, ctx.ledger.operation())
     except TryLater as reason:
@@ -208,12 +193,7 @@ def scan(ctx: Context) -> Outcome:
         return Wait(ctx.poll, found.note)
     notes = ctx.notes
     ctx.ledger.packages("after" if notes.rounds else "before", found.packages, found.pending)
-    notes.rounds += 1
-    notes.scanned_at = ctx.now().isoformat()
-    notes.verdict = found.verdict.value
-    notes.pending = len(found.pending)
-    notes.to_install = len(found.installable)
-    notes.restart_needed = found.restart_needed
+    notes.keep(found, ctx.now())
     if found.verdict is Verdict.NOTHING_OFFERED:
         raise GiveUp("the update source offers nothing at all: whether it is up to date can't be told")
     if notes.rounds > ctx.policy.rounds and (notes.to_install or notes.restart_needed):
@@ -222,14 +202,13 @@ def scan(ctx: Context) -> Outcome:
     return Done(f"{notes.pending} pending, {notes.to_install} to install: {notes.verdict}")
 
 
-def install(ctx: Context) -> Outcome:
+@looks.in_guest
+def install(ctx: Context, guest: GuestChannel) -> Outcome:
     """Install what the scan found, and follow it. The scan after it says what it brought."""
     if not ctx.notes.to_install or ctx.notes.unfinished:
         return Done("nothing to install")
-    if waiting := _must_run(ctx):
-        return waiting
     ctx.notes.proved_healthy = False
-    result = ctx.updater.install(ctx.platform.guest(ctx.machine, ctx.on), ctx.ledger.operation())
+    result = ctx.updater.install(guest, ctx.ledger.operation())
     if isinstance(result, Running):
         return Wait(ctx.poll, result.note)
     if result.log:
@@ -241,7 +220,8 @@ def install(ctx: Context) -> Outcome:
     return Done(result.note)
 
 
-def restart(ctx: Context) -> Outcome:
+@looks.in_guest
+def restart(ctx: Context, guest: GuestChannel) -> Outcome:
     """Restart when asked to; then, or after anything was installed, another round.
 
     A restart has happened when the guest names another boot. After each installation the list is made
@@ -251,9 +231,6 @@ def restart(ctx: Context) -> Outcome:
         return Done("no more rounds")
     if not ctx.notes.restart_needed:
         return Again("scan", "no restart needed") if ctx.notes.to_install else Done("no restart needed")
-    if waiting := _must_run(ctx):
-        return waiting
-    guest = ctx.platform.guest(ctx.machine, ctx.on)
     try:
         boot = ctx.updater.boot_id(guest)
     except TryLater:
@@ -264,7 +241,7 @@ def restart(ctx: Context) -> Outcome:
         ctx.notes.restart_from = boot
         return Wait(0, f"restarting from boot {boot}")  # recorded before it is asked
     if boot == ctx.notes.restart_from:
-        if not _asked_lately(ctx):
+        if not looks.asked_lately(ctx):
             ctx.ledger.operation()
             ctx.updater.restart(guest)
             ctx.notes.asked_at = ctx.now().isoformat()
@@ -273,11 +250,9 @@ def restart(ctx: Context) -> Outcome:
     return Again("ready", "restarted")
 
 
-def verify(ctx: Context) -> Outcome:
+@looks.in_guest
+def verify(ctx: Context, guest: GuestChannel) -> Outcome:
     """The guest is healthy, the job's own checks pass, and what is still pending decides what it is called."""
-    if waiting := _must_run(ctx):
-        return waiting
-    guest = ctx.platform.guest(ctx.machine, ctx.on)
     health = ctx.updater.health(guest)
     if not health.ok:
         raise GiveUp("the guest isn't healthy: " + "; ".join(health.problems))
@@ -294,21 +269,19 @@ def verify(ctx: Context) -> Outcome:
     return Done(f"healthy; {ctx.notes.verdict}")
 
 
-def shut_down(ctx: Context) -> Outcome:
+@looks.first
+def shut_down(ctx: Context, seen: Observed) -> Outcome:
     """Shut the guest down clean. A machine that merely vanished has crashed: only evidence counts.
 
     Forced only where the job allows it, and never while an installer runs.
     """
-    seen = ctx.platform.observe(ctx.machine)
-    if waiting := _in_flux(ctx, seen):
-        return waiting
-    _must_be_marked(ctx, seen)
+    looks.must_be_marked(ctx, seen)
     if seen.power is Power.OFF:
         if seen.ended is Ended.CLEAN or (seen.ended is Ended.FORCED and ctx.notes.forced):
             return Done(f"off, {seen.ended}")
-        raise GiveUp(f"it is off, but nothing shows that it shut down clean ({seen.ended}){_where(seen)}")
+        raise GiveUp(f"it is off, but nothing shows that it shut down clean ({seen.ended}){looks.where(seen)}")
     if not seen.is_ours(ctx.marker):
-        raise NeedsAttention(f"it runs, but not as ours{_where(seen)}")
+        raise NeedsAttention(f"it runs, but not as ours{looks.where(seen)}")
     ctx.ledger.operation()
     if ctx.policy.allow_force_off and ctx.now() - ctx.entered_at > FORCE_OFF_AFTER:
         if ctx.updater.is_installing(ctx.platform.guest(ctx.machine, ctx.on)):
@@ -318,7 +291,7 @@ def shut_down(ctx: Context) -> Outcome:
             return Wait(0, "to be powered off, as the job allows")
         ctx.platform.shut_down(ctx.machine, force=True)
         return Wait(ctx.poll, "powered off, as the job allows")
-    if not _asked_lately(ctx):
+    if not looks.asked_lately(ctx):
         ctx.platform.shut_down(ctx.machine)
         ctx.notes.asked_at = ctx.now().isoformat()
     return Wait(ctx.poll, "shutting down")
@@ -327,15 +300,12 @@ def shut_down(ctx: Context) -> Outcome:
 # --- Both directions ----------------------------------------------------------------------------------
 
 
-def reconnect(ctx: Context) -> Outcome:
+@looks.first
+def reconnect(ctx: Context, seen: Observed) -> Outcome:
     """Its own adapters back on their networks."""
-    seen = ctx.platform.observe(ctx.machine)
-    if waiting := _in_flux(ctx, seen):
-        return waiting
     if seen.place is Place.LIBRARY:
         return Done("it is in its library")
-    _must_be_marked(ctx, seen)
-    _must_be_off(seen)
+    looks.must_be_ours_and_off(ctx, seen)
     if {mac: adapter.network for mac, adapter in seen.adapters.items()} == ctx.notes.adapters:
         return Done()
     ctx.ledger.operation()
@@ -343,12 +313,10 @@ def reconnect(ctx: Context) -> Outcome:
     return Wait(0, "adapters put back")
 
 
-def store(ctx: Context) -> Outcome:
+@looks.first
+def store(ctx: Context, seen: Observed) -> Outcome:
     """Return it to its share as a new generation, in one atomic publish."""
-    seen = ctx.platform.observe(ctx.machine)
-    if waiting := _in_flux(ctx, seen):
-        return waiting
-    if published := _published_by_us(ctx, seen):
+    if published := looks.published_by_us(ctx, seen):
         return published
     if ctx.platform.keeps_original and seen.generation != ctx.notes.generation:
         raise NeedsAttention(
@@ -357,16 +325,14 @@ def store(ctx: Context) -> Outcome:
         )
     if seen.failed_operation:
         raise GiveUp(f"it could not be stored: {seen.failed_operation}")
-    return _store(ctx, seen)
+    return looks.hand_over(ctx, seen)
 
 
-def release(ctx: Context) -> Outcome:
+@looks.first
+def release(ctx: Context, seen: Observed) -> Outcome:
     """Marker off, then the reservation: the slot is free only when the machine is."""
-    seen = ctx.platform.observe(ctx.machine)
-    if waiting := _in_flux(ctx, seen):
-        return waiting
     if seen.place is not Place.LIBRARY:
-        raise NeedsAttention(f"it isn't back in its library{_where(seen)}")
+        raise NeedsAttention(f"it isn't back in its library{looks.where(seen)}")
     if ctx.marker.same_owner(seen.marker):
         ctx.ledger.operation()
         ctx.platform.unmark(ctx.machine, ctx.marker)
@@ -377,21 +343,19 @@ def release(ctx: Context) -> Outcome:
 # --- RETURN -------------------------------------------------------------------------------------------
 
 
-def halt(ctx: Context) -> Outcome:
+@looks.first
+def halt(ctx: Context, seen: Observed) -> Outcome:
     """Bring it to a stop: by itself within a grace period, then powered off. Only if it is ours."""
-    seen = ctx.platform.observe(ctx.machine)
-    if waiting := _in_flux(ctx, seen):
-        return waiting
     if seen.power is Power.OFF:
         return Done(f"off, {seen.ended}" if ctx.notes.was_started else "it was never started")
     if seen.power is not Power.ON or not seen.is_ours(ctx.marker):
-        raise NeedsAttention(f"it is {seen.power}, but not as ours{_where(seen)}")
+        raise NeedsAttention(f"it is {seen.power}, but not as ours{looks.where(seen)}")
     ctx.ledger.operation()
     not_isolated = not seen.is_isolated_on(ctx.on.servicing_network)
     if not_isolated or ctx.now() - ctx.entered_at > HALT_GRACE:
         ctx.platform.shut_down(ctx.machine, force=True)
         return Wait(ctx.poll, "powered off")
-    if not _asked_lately(ctx):
+    if not looks.asked_lately(ctx):
         ctx.notes.asked_at = ctx.now().isoformat()
         try:
             ctx.platform.shut_down(ctx.machine)
@@ -400,15 +364,12 @@ def halt(ctx: Context) -> Outcome:
     return Wait(ctx.poll, "shutting down")
 
 
-def rewind(ctx: Context) -> Outcome:
+@looks.first
+def rewind(ctx: Context, seen: Observed) -> Outcome:
     """Bring the state from before back, unless the job keeps machines that proved healthy and this one did."""
-    seen = ctx.platform.observe(ctx.machine)
-    if waiting := _in_flux(ctx, seen):
-        return waiting
     if seen.place is Place.LIBRARY:
         return Done("it is in its library")
-    _must_be_marked(ctx, seen)
-    _must_be_off(seen)
+    looks.must_be_ours_and_off(ctx, seen)
     if ctx.policy.keep_healthy and ctx.notes.proved_healthy and seen.ended is Ended.CLEAN:
         ctx.notes.unfinished = ctx.notes.unfinished or "kept, as the job says for healthy machines"
         return Done(ctx.notes.unfinished)
@@ -419,92 +380,17 @@ def rewind(ctx: Context) -> Outcome:
     return Wait(0, "rewound")
 
 
-def bring_back(ctx: Context) -> Outcome:
+@looks.first
+def bring_back(ctx: Context, seen: Observed) -> Outcome:
     """Return it to its share, where fetching had moved it or a healthy state is kept."""
-    seen = ctx.platform.observe(ctx.machine)
-    if waiting := _in_flux(ctx, seen):
-        return waiting
     if seen.place is Place.LIBRARY and seen.generation == ctx.notes.generation:
         return Done("as before")
-    if published := _published_by_us(ctx, seen):
+    if published := looks.published_by_us(ctx, seen):
         return published
     if seen.place is Place.LIBRARY:
         ctx.notes.library_has = seen.generation
         return Done(f"its library has published {seen.generation} meanwhile")
-    if seen.failed_operation:
+    if seen.failed_operation and ctx.ledger.has_begun():
         ctx.ledger.operation_failed(seen.failed_operation)
-    return _store(ctx, seen)
-
-
-# --- What the steps share -----------------------------------------------------------------------------
-
-
-def _published_by_us(ctx: Context, seen: Observed) -> Done | None:
-    if seen.place is Place.LIBRARY and seen.published_by and ctx.ledger.owns(seen.published_by):
-        ctx.notes.published = seen.generation
-        ctx.ledger.give_transfer_back()
-        return Done(f"published as {seen.generation}")
-    return None
-
-
-def _store(ctx: Context, seen: Observed) -> Wait:
-    _must_be_marked(ctx, seen)
-    _must_be_off(seen)
-    if not ctx.ledger.take_transfer():
-        return Wait(ctx.poll, "all transfers of its library server are taken", counts=False)
-    ctx.platform.store(ctx.machine, ctx.origin, ctx.ledger.operation())
-    return Wait(ctx.poll, "being stored")
-
-
-def _asked_lately(ctx: Context) -> bool:
-    """Whether the guest has been asked to restart or shut down, so lately that it needn't be asked again."""
-    if not ctx.notes.asked_at:
-        return False
-    asked = datetime.fromisoformat(ctx.notes.asked_at)
-    return asked >= ctx.entered_at and ctx.now() - asked < ASK_AGAIN_AFTER
-
-
-def _where(seen: Observed) -> str:
-    return f" ({seen.detail})" if seen.detail else ""
-
-
-def _in_flux(ctx: Context, seen: Observed) -> Wait | None:
-    """Wait while the platform doesn't say, or is at something; raise where the machine is gone."""
-    if seen.place is Place.UNKNOWN or seen.power is Power.UNKNOWN:
-        return Wait(ctx.poll, f"the platform does not say{_where(seen)}")
-    if seen.operation:
-        return Wait(ctx.poll, seen.operation)
-    if seen.place is Place.ABSENT:
-        raise NeedsAttention(f"it is nowhere to be found{_where(seen)}")
-    return None
-
-
-def _must_be_marked(ctx: Context, seen: Observed) -> None:
-    if not ctx.marker.same_owner(seen.marker):
-        whose = f"target {seen.marker.target}'s of {seen.marker.installation}" if seen.marker else "no"
-        raise NeedsAttention(f"it carries {whose} marker, not ours{_where(seen)}")
-
-
-def _must_be_off(seen: Observed) -> None:
-    if seen.power is not Power.OFF:
-        raise NeedsAttention(f"it is {seen.power}, and not by us{_where(seen)}")
-
-
-def _must_run(ctx: Context) -> Wait | None:
-    """The guest's steps need it running as ours, and on the servicing network still."""
-    seen = ctx.platform.observe(ctx.machine)
-    if waiting := _in_flux(ctx, seen):
-        return waiting
-    if seen.power is Power.OFF:
-        raise GiveUp(f"it went off by itself ({seen.ended}){_where(seen)}")
-    if not seen.is_ours(ctx.marker):
-        raise NeedsAttention(f"it runs, but not as ours{_where(seen)}")
-    if not seen.is_isolated_on(ctx.on.servicing_network):
-        raise GiveUp("it is no longer on the servicing network alone: it is taken off at once")
-    return None
-
-
-def _report_once(ctx: Context, what: str, text: str) -> None:
-    if what not in ctx.notes.reported:
-        ctx.notes.reported.append(what)
-        ctx.say(text)
+        raise TryLater(f"it could not be stored: {seen.failed_operation}")  # told at once, and tried again
+    return looks.hand_over(ctx, seen)

@@ -48,7 +48,7 @@ class Viewer:
         self._loop = loop
         self._batches: asyncio.Queue[Batch | None] = asyncio.Queue()
         self._waiting = 0
-        self._gone = False
+        self.is_cut = False
         self.since = run_log.START
 
     async def next(self, timeout: float) -> Batch | None:
@@ -74,11 +74,11 @@ class Viewer:
         return True
 
     def _put(self, batch: Batch | None) -> None:
-        if self._gone:
+        if self.is_cut:
             return
         if batch is None or self._waiting + len(batch.lines) > BUFFER:
             # What it hasn't taken yet it reads again, from its cursor.
-            self._gone = True
+            self.is_cut = True
             self._batches = _emptied(self._batches)
             self._batches.put_nowait(None)
             return
@@ -112,7 +112,9 @@ class _Tailer:
                     if lines or over or time.monotonic() - looked > STATE_EVERY:
                         state, looked = run_log.state_of(self.run), time.monotonic()
                 except Exception as error:  # noqa: BLE001 - whatever it was, the next look may work
-                    log.warning("The log of run %s can't be read (%s); looking again.", self.run, type(error).__name__)
+                    log.warning(
+                        "The log of run %s can't be read (%s); looking again.", self.run, type(error).__name__
+                    )
                     give_back()
                     self.wake.wait(AFTER_FAILURE)
                     continue

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from ovmst_site.text import printable
 from servicing.models import Event, Run, RunTarget
 from servicing.tally import tally
 
@@ -30,7 +31,8 @@ class Teller:
             if target.events > last:
                 for event in Event.objects.filter(target=target, n__gt=last).order_by("n"):
                     name = " ".join(target.resource.name.split())[:LONGEST_NAME]
-                    self._say(f"{event.at:%H:%M:%S} {name}: {event.step}: {event.text}")
+                    text = event.text.replace("\n", "\n    ")  # no line of a guest's looks like one of ours
+                    self._say(printable(f"{event.at:%H:%M:%S} {name}: {event.step}: {text}"))
                     self._told[target.pk] = event.n
         return is_open
 

@@ -13,18 +13,22 @@ from ovmst_site import clock
 from servicing import engine, ledger, presence
 
 log = logging.getLogger(__name__)
-EVERY = 1.0  # seconds
+EVERY = 1.0  # seconds, or OVMST_POLL_SECONDS where that is less
 
 
 class LookForDueWork(bootsteps.StartStopStep):
     """A thread beside the worker's consumer, so that neither a broker nor a database that hangs stops the
-    other's work; what is found goes to the worker's pool."""
+    other's work; what is found goes to the worker's pool.
+
+    It stops before the pool does, and has the engine stop then: a warm shutdown waits for steps, not for work
+    to run out.
+    """
 
     requires = ("celery.worker.components:Pool",)
 
     def __init__(self, worker: Any, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
-        self._stop = engine.stopping
+        self._stop = engine.STOPPING
         self._free: threading.Semaphore | None = None
         self._thread: threading.Thread | None = None
 
@@ -52,7 +56,7 @@ class LookForDueWork(bootsteps.StartStopStep):
 
     def _look_until_stopped(self, worker: Any) -> None:
         queue = settings.CELERY_TASK_DEFAULT_QUEUE
-        while not self._stop.wait(EVERY):
+        while not self._stop.wait(min(EVERY, settings.POLL_SECONDS)):
             try:
                 due = ledger.next_due(queue, clock.now())
             except Exception as error:  # noqa: BLE001 - whatever it was, the next look may find work

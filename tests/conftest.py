@@ -10,7 +10,14 @@ from inventory.lab import worlds
 from ovmst_site import clock
 from ovmst_site.clock import JumpingClock
 from tests.factories import LabSite, make_lab_site
-from tests.serving import _session_server, serve, served, shared_database, shared_rows  # noqa: F401 - fixtures
+from tests.serving import (  # noqa: F401 - fixtures
+    _session_server,
+    serve,
+    served,
+    shared_database,
+    shared_lab,
+    shared_rows,
+)
 
 
 @pytest.fixture(autouse=True)

@@ -99,10 +99,20 @@ class LabSite:
 
 
 def make_lab_site(
-    clock_: JumpingClock, *, keeps_original: bool = True, slots: int = 2, hosts: int = 1, name: str = "x"
+    clock_: JumpingClock,
+    *,
+    keeps_original: bool = True,
+    slots: int = 2,
+    hosts: int = 1,
+    name: str = "x",
+    in_database: bool = False,
 ) -> LabSite:
-    world = World(clock_, keeps_original=keeps_original)
-    worlds.use(name, world)
+    """`clock_` must be in use where the lab is kept in the database."""
+    if in_database:
+        world = worlds.create(name, keeps_original=keeps_original)
+    else:
+        world = World(clock_, keeps_original=keeps_original)
+        worlds.use(name, world)
     team = Team.objects.get_or_create(name="Virtualization")[0]
     server = ManagementServer.objects.create(name=f"Lab {name}", kind="lab", address=name)
     library = LibraryServer.objects.create(management_server=server, name="library-1")

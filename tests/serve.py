@@ -1,4 +1,6 @@
-"""The site in a process of its own, over a real web server: python -m tests.serve [--port=N] [MODULE.NAME=VALUE ...].
+"""The site in a process of its own, over a real web server.
+
+    python -m tests.serve [--port=N] [MODULE.NAME=VALUE ...]
 
 Says "port N" once it listens. Serves static files as they lie in the tree, and answers under the strictest
 content policy where the site names none. Each argument sets a module's number, so that a test needn't wait for

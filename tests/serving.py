@@ -1,8 +1,8 @@
 """Fixtures for tests of the served site: a real web server in its own process, on the test's own database.
 
 `served` gives a server and an empty database that this process and the server share: rows that a test makes are
-there for the server at once, and the other way round. A test that asks for it does not ask for `db` or `lab`:
-those wrap a test in a transaction that no other process sees; `transactional_db` is part of it. Use `make_lab_site` instead.
+there for the server at once, and the other way round. A test that asks for it asks neither for `db` nor for `lab`,
+which wrap it in a transaction that no other process sees, but for `shared_lab`.
 """
 
 import os
@@ -23,7 +23,11 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.core.management import call_command
 from django.db import connection, connections
 
+from inventory.drivers import forget_platforms
+from inventory.lab import worlds
 from ovmst_site.access.models import Person
+from ovmst_site.clock import JumpingClock
+from tests.factories import LabSite, make_lab_site
 
 PROJECT = Path(__file__).resolve().parent.parent
 STOPS_WITHIN = 20.0  # seconds
@@ -79,9 +83,7 @@ def session_of(person: Person) -> str:
 
 
 @pytest.fixture(scope="session")
-def shared_database(
-    django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory
-) -> str:
+def shared_database(django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The URL of a database that another process can open: the test database itself, or, where that is in this
     process's memory, a copy of it in a file."""
     with django_db_blocker.unblock():
@@ -89,7 +91,9 @@ def shared_database(
         # Tests empty it: whatever went wrong in the set-up, never the real one.
         assert "test_" in str(at["NAME"]) or "memory" in str(at["NAME"]), at["NAME"]
         if connection.vendor == "postgresql":
-            login = f"{quote(at['USER'], safe='')}:{quote(at['PASSWORD'], safe='')}" if at["PASSWORD"] else at["USER"]
+            login = (
+                f"{quote(at['USER'], safe='')}:{quote(at['PASSWORD'], safe='')}" if at["PASSWORD"] else at["USER"]
+            )
             return f"postgresql://{login}@{at['HOST']}:{at['PORT'] or 5432}/{quote(at['NAME'], safe='')}"
         path = tmp_path_factory.mktemp("shared") / "database.sqlite3"
         connection.ensure_connection()
@@ -152,3 +156,11 @@ def serve(shared_rows: str) -> Iterator[Callable[..., Server]]:
     yield start
     for manager in opened:
         manager.__exit__(None, None, None)
+
+
+@pytest.fixture
+def shared_lab(shared_rows: str, jumping_clock: JumpingClock) -> Iterator[LabSite]:
+    """A lab whose rows a served site sees too; its world is this process's alone."""
+    forget_platforms()
+    yield make_lab_site(jumping_clock)
+    worlds.forget()

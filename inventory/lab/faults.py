@@ -4,7 +4,8 @@ A fault waits for the first matching call and is used up after `times` calls.
 """
 
 from inventory.lab import programs, rules, views
-from inventory.lab.records import NEVER, Fault, State
+from inventory.lab.records import NEVER, Fault
+from inventory.lab.state import State
 from inventory.lab.storage import Storage
 
 KNOWN = {*rules.CALLS, "observe", "inspect"} | {programs.call_of([name]) for name in programs.PROGRAMS}
@@ -18,7 +19,8 @@ class WorkerDied(BaseException):
 class Faults:
     """Ask for faults. `call` is a method of the driver (fetch, start, observe …) or something in the guest
     (ping, put, get, readiness, scan, install, restart, boot_id, is_installing, health, tidy).
-    `machine` is an external id; without one the first machine to make the call is hit.
+    `machine` is an external id; without one the first machine to make the call is hit (on `host`, where one
+    is named).
     """
 
     def __init__(self, storage: Storage) -> None:
@@ -30,9 +32,11 @@ class Faults:
             raise ValueError(f"{call} takes no time that could be longer")
         self._add("slow", call, machine, times, seconds)
 
-    def fails(self, call: str, *, machine: str = "", times: float = 1, reason: str = "it failed") -> None:
+    def fails(
+        self, call: str, *, machine: str = "", host: str = "", times: float = 1, reason: str = "it failed"
+    ) -> None:
         """TryLater, without an effect."""
-        self._add("fails", call, machine, times, reason=reason)
+        self._add("fails", call, machine, times, reason=reason, host=host)
 
     def gives_up(
         self, call: str, *, machine: str = "", times: float = NEVER, reason: str = "it never will"
@@ -79,17 +83,33 @@ class Faults:
         with self._storage.open() as state:
             return [fault for fault in state.faults if fault.times != NEVER]
 
-    def _add(self, kind: str, call: str, machine: str, times: float, seconds: float = 0, reason: str = "") -> None:
+    def take_back(self) -> None:
+        """Those that nothing has run into yet won't happen."""
+        with self._storage.open() as state:
+            state.faults.clear()
+
+    def _add(
+        self,
+        kind: str,
+        call: str,
+        machine: str,
+        times: float,
+        seconds: float = 0,
+        reason: str = "",
+        host: str = "",
+    ) -> None:
         if call not in KNOWN:
             raise ValueError(f"There is no call {call}: known are {', '.join(sorted(KNOWN))}")
         with self._storage.open() as state:
-            state.faults.append(Fault(kind, call, machine, times, seconds, reason))
+            state.faults.append(Fault(kind, call, machine, times, seconds, reason, host))
 
 
-def take(state: State, call: str, machine: str) -> Fault | None:
-    """The first fault that is meant for this call, used up once."""
+def take(state: State, call: str, machine: str, host: str = "") -> Fault | None:
+    """The first fault that is meant for this call, used up once. `host` is where the call goes, if it says so."""
+    found = state.machines.get(machine) if state.faults else None
+    on = host or (found.copy.host if found and found.copy else "")
     for fault in state.faults:
-        if fault.call == call and fault.machine in ("", machine):
+        if fault.call == call and fault.machine in ("", machine) and fault.host in ("", on):
             fault.times -= 1
             if fault.times <= 0:
                 state.faults.remove(fault)

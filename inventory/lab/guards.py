@@ -1,6 +1,7 @@
 """What the simulated platform and its driver look at before anything is changed: conditions, no effects."""
 
-from inventory.lab.records import Copy, Host, Machine, State
+from inventory.lab.records import Copy, Host, Machine
+from inventory.lab.state import State
 from ovmst_site.faults import GiveUp, NeedsAttention, TryLater
 
 

@@ -3,7 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-from inventory.lab.records import NEVER, Content, Copy, Machine, Running, State, Update
+from inventory.lab.records import NEVER, Content, Copy, Machine, Running, Update
+from inventory.lab.state import State
 
 
 def power_on(state: State, machine: Machine, copy: Copy, *, op: str, by_outsider: bool, extra: float) -> None:

@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from inventory.lab import guests, rules
-from inventory.lab.records import Copy, Machine, Mark, Running, State
+from inventory.lab.records import Copy, Machine, Mark, Running
+from inventory.lab.state import State
 from inventory.lab.storage import Storage
 
 
@@ -79,8 +80,7 @@ class Outsiders:
             last = found.generations[-1]
             content = replace(last.content, number=state.number())
             generation = replace(last, name=f"g{state.number()}", content=content, published_by="")
-            found.generations.append(generation)
-            found.current = generation.name
+            found.publish(generation)
             state.note(machine, "outsider publish", generation.name)
             return generation.name
 
@@ -102,13 +102,10 @@ class Outsiders:
         """The host loses power: its machines go away under their guests. It answers when it is `back`."""
         with self._storage.open() as state:
             self._settle_all(state)
-            for machine in state.machines.values():
+            for machine in state.machines.on(host):
                 if machine.copy and machine.copy.host == host:
                     guests.power_off(state, machine, machine.copy, "crashed")
-                if machine.work and host in (
-                    machine.work.arguments.get("host"),
-                    machine.copy and machine.copy.host,
-                ):
+                if machine.work and host in (machine.work.arguments.host, machine.copy and machine.copy.host):
                     machine.work.dies = True
                 if machine.outsiders_instance and machine.outsiders_instance.host == host:
                     machine.outsiders_instance = None
@@ -119,7 +116,7 @@ class Outsiders:
         """The host and all that was on it are gone for good; the platform knows."""
         self.crash(host)
         with self._storage.open() as state:
-            for machine in state.machines.values():
+            for machine in state.machines.on(host):
                 if machine.copy and machine.copy.host == host:
                     machine.copy, machine.work = None, None
                     if not machine.current:
@@ -137,7 +134,7 @@ class Outsiders:
         with self._storage.open() as state:
             self._settle_all(state)
             state.hosts[host].networks.discard(network)
-            for machine in state.machines.values():
+            for machine in state.machines.on(host):
                 if machine.copy and machine.copy.host == host:
                     machine.copy.adapters = {
                         mac: ("", False) if on == network else (on, isolated)
@@ -178,7 +175,7 @@ class Outsiders:
 
     @staticmethod
     def _settle_all(state: State) -> None:
-        for machine in state.machines.values():
+        for machine in state.machines.due(state.now):
             rules.settle(state, machine)
 
     @staticmethod

@@ -1,14 +1,17 @@
 """What the simulated world consists of: plain data, without behaviour, so that any storage can hold it.
 
+Every field has a type that says all of what it holds: a storage writes records down and reads them back
+equal (`database.py`). New fields have a default, so that records of an earlier version are still read.
 Times are Unix seconds by the world's clock. Rules that change these records are in `rules.py` (the
 platform's side) and `guests.py` (inside a running machine).
 """
 
-from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 NEVER = float("inf")
+KEPT_GENERATIONS = 50  # of one machine, besides its first
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +135,30 @@ class Copy:
     ended: str = "unknown"  # "clean", "crashed", "forced"
 
 
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """What a call was given, kept until it takes effect; None: it takes no such thing."""
+
+    host: str | None = None
+    op: str | None = None
+    owner: tuple[str, str] | None = None
+    share: str | None = None
+    generation: str | None = None
+    marker: Mark | None = None
+    installation: str | None = None
+    target: str | None = None
+    networks: dict[str, str] | None = None
+    isolated: bool | None = None
+    force: bool | None = None
+    argv: list[str] | None = None
+    path: str | None = None
+    content: bytes | None = None
+
+    def given(self) -> dict[str, Any]:
+        """As the call takes them, by name."""
+        return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
+
+
 @dataclass(slots=True)
 class Work:
     """What the platform is doing with a machine."""
@@ -139,7 +166,7 @@ class Work:
     call: str
     op: str
     ends: float
-    arguments: dict[str, Any]
+    arguments: Arguments
     dies: bool = False  # it will end without its effect
 
 
@@ -149,7 +176,26 @@ class Late:
 
     at: float
     call: str
-    arguments: dict[str, Any]
+    arguments: Arguments
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A machine as the platform says it is; the words are those of `inventory.platforms.base`."""
+
+    place: str
+    power: str
+    host: str = ""
+    operation: str = ""
+    failed: str = ""
+    marker: Mark | None = None
+    adapters: dict[str, tuple[str, bool]] = field(default_factory=dict)
+    own_disks: bool = False
+    protected: bool = False
+    ended: str = "unknown"
+    generation: str = ""
+    published_by: str = ""
+    detail: str = ""
 
 
 @dataclass(slots=True)
@@ -180,12 +226,48 @@ class Machine:
     late: list[Late] = field(default_factory=list)
     silent_until: float = 0
     stale_until: float = 0
-    stale_view: Any = None
+    stale_view: View | None = None
     gone: str = ""  # who deleted it
 
     def generation(self, name: str) -> Generation | None:
         """The newest record of that name."""
         return next((g for g in reversed(self.generations) if g.name == name), None)
+
+    def publish(self, generation: Generation) -> None:
+        """From now on the library has this one. The first and the newest are kept, so that a machine that is
+        serviced every day for years doesn't grow for ever."""
+        self.generations.append(generation)
+        del self.generations[1:-KEPT_GENERATIONS]
+        self.current = generation.name
+
+    def is_awake(self) -> bool:
+        """It has power, whoever gave it."""
+        return self.outsiders_instance is not None or bool(self.copy and self.copy.running)
+
+    def is_lost(self) -> bool:
+        """No copy of it is left anywhere."""
+        return not self.current and self.copy is None
+
+    def is_on(self, host: str) -> bool:
+        """A copy of it is there or on its way there, or somebody runs it there."""
+        bound_for = self.work.arguments.host if self.work else None
+        return host == bound_for or any(
+            on is not None and on.host == host for on in (self.copy, self.outsiders_instance)
+        )
+
+    def next_event(self) -> float:
+        """When something happens to it by itself next; NEVER if nothing will."""
+        return min(self._events(), default=NEVER)
+
+    def _events(self) -> Iterator[float]:
+        yield from (late.at for late in self.late)
+        if self.work:
+            yield self.work.ends
+        run = self.copy.running if self.copy else None
+        if run:
+            yield from (run.phase_ends, run.dies)
+            if run.phase == "up":
+                yield from (job.ends for job in run.jobs.values() if job.answer is None)
 
 
 @dataclass(slots=True)
@@ -210,7 +292,7 @@ class Share:
 
 @dataclass(slots=True)
 class Fault:
-    """Something that shall go wrong with a call, `times` times; machine "" means any."""
+    """Something that shall go wrong with a call, `times` times; machine "" and host "" mean any."""
 
     kind: str
     call: str
@@ -218,6 +300,7 @@ class Fault:
     times: float
     seconds: float = 0
     reason: str = ""
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,38 +311,3 @@ class Entry:
     machine: str
     what: str  # "call fetch", "effect fetch", "done fetch", "guest up", "outsider start"
     detail: str = ""
-
-
-@dataclass(slots=True)
-class State:
-    """The whole world."""
-
-    keeps_original: bool
-    machines: dict[str, Machine] = field(default_factory=dict)
-    hosts: dict[str, Host] = field(default_factory=dict)
-    shares: dict[str, Share] = field(default_factory=dict)
-    damaged: list[tuple[str, str]] = field(default_factory=list)  # where, reason
-    faults: list[Fault] = field(default_factory=list)
-    journal: list[Entry] = field(default_factory=list)
-    violations: list[str] = field(default_factory=list)
-    calls: Counter[str] = field(default_factory=Counter)
-    effects: Counter[str] = field(default_factory=Counter)
-    numbers: int = 0
-    now: float = 0  # as of the call under way
-
-    def number(self) -> int:
-        self.numbers += 1
-        return self.numbers
-
-    def note(self, machine: str, what: str, detail: str = "", *, at: float | None = None) -> None:
-        self.journal.append(Entry(self.now if at is None else at, machine, what, detail))
-
-    def violate(self, machine: str, what: str) -> None:
-        """Record that a promise was broken."""
-        self.violations.append(f"{machine}: {what}")
-        self.note(machine, "violation", what)
-
-    def effect(self, call: str, machine: str, detail: str = "") -> None:
-        self.effects[call] += 1
-        self.effects[f"{call} {machine}"] += 1
-        self.note(machine, f"effect {call}", detail)

@@ -18,7 +18,8 @@ from inventory.lab.guards import (
     runs_for_outsider,
     share_answers,
 )
-from inventory.lab.records import Copy, Generation, Machine, Mark, State, Work
+from inventory.lab.records import Arguments, Copy, Generation, Machine, Mark, Work
+from inventory.lab.state import State
 from ovmst_site.faults import Fault, GiveUp, NeedsAttention, TryLater
 
 
@@ -137,7 +138,7 @@ def start(
         state.violate(machine.id, f"started on {network}, which is no servicing network")
     if copy.before is None:
         state.violate(machine.id, "started without protection")
-    used = [m for m in state.machines.values() if m.copy and m.copy.running and m.copy.host == host.id]
+    used = [m for m in state.machines.on(host.id) if m.copy and m.copy.running and m.copy.host == host.id]
     if len(used) >= host.slots or sum(m.memory_mb for m in used) + machine.memory_mb > host.memory_mb:
         state.violate(machine.id, f"started on {host.id} beyond its slots or memory")
     if copy.started_by not in ("", op):
@@ -238,8 +239,8 @@ def _stored(state: State, machine: Machine, *, share: str, generation: str, op: 
     if origin and tuple(sorted(origin.adapters)) != adapters:
         state.violate(machine.id, "stored with other adapters than it had")
     name = generation if unchanged else f"g{state.number()}"
-    machine.generations.append(Generation(name, copy.content, adapters, op))
-    machine.current, machine.copy = name, None
+    machine.publish(Generation(name, copy.content, adapters, op))
+    machine.copy = None
 
 
 def _judge_what_is_published(state: State, machine: Machine, copy: Copy) -> None:
@@ -256,7 +257,7 @@ def _begin(
 ) -> None:
     """Work goes on over there; it takes effect at its end."""
     machine.failed = ""
-    machine.work = Work(call, op, state.now + seconds / (2 if dies else 1), arguments, dies)
+    machine.work = Work(call, op, state.now + seconds / (2 if dies else 1), Arguments(**arguments), dies)
     state.effect(call, machine.id, op)
     settle(state, machine)
 
@@ -269,7 +270,7 @@ def settle(state: State, machine: Machine) -> None:
         state.now = max(late.at, 0)
         _settle_work_and_guest(state, machine)
         try:
-            CALLS[late.call](state, machine, **late.arguments)
+            CALLS[late.call](state, machine, **late.arguments.given())
         except Fault as fault:
             state.note(machine.id, f"late {late.call} refused", str(fault))
     state.now = now
@@ -284,12 +285,12 @@ def _settle_work_and_guest(state: State, machine: Machine) -> None:
     if work is None or work.ends > state.now:
         return
     machine.work = None
-    host = state.hosts.get(work.arguments.get("host") or (copy.host if copy else ""))
+    host = state.hosts.get(work.arguments.host or (copy.host if copy else ""))
     if work.dies or host is None or not host.answers:
         machine.failed = f"{work.call}: it broke off half-way"
     else:
         try:
-            ENDS[work.call](state, machine, op=work.op, **work.arguments)
+            ENDS[work.call](state, machine, op=work.op, **work.arguments.given())
         except Fault as fault:
             machine.failed = f"{work.call}: {fault}"
     state.note(machine.id, f"{'failed' if machine.failed else 'done'} {work.call}", at=work.ends)

@@ -1,28 +1,8 @@
 """What the simulated platform answers when it is asked about a machine."""
 
-from dataclasses import dataclass, field
-
 from inventory.lab import guards
-from inventory.lab.records import Machine, Mark, State
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """A machine as the platform says it is; the words are those of `inventory.platforms.base`."""
-
-    place: str
-    power: str
-    host: str = ""
-    operation: str = ""
-    failed: str = ""
-    marker: Mark | None = None
-    adapters: dict[str, tuple[str, bool]] = field(default_factory=dict)
-    own_disks: bool = False
-    protected: bool = False
-    ended: str = "unknown"
-    generation: str = ""
-    published_by: str = ""
-    detail: str = ""
+from inventory.lab.records import Machine, View
+from inventory.lab.state import State
 
 
 def unknown(detail: str) -> View:
@@ -35,9 +15,8 @@ def look(state: State, machine: Machine | None) -> View:
         return View("absent", "off")
     if state.now < machine.silent_until:
         return unknown("the platform doesn't say")
-    if state.now < machine.stale_until:
-        view: View = machine.stale_view
-        return view
+    if state.now < machine.stale_until and machine.stale_view is not None:
+        return machine.stale_view
     return truth(state, machine)
 
 

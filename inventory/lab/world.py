@@ -6,8 +6,8 @@ promises is let happen and written down in `violations`.
 """
 
 import uuid
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from inventory.lab import faults, rules, views
@@ -15,6 +15,7 @@ from inventory.lab.faults import Faults, WorkerDied
 from inventory.lab.outsiders import Outsiders
 from inventory.lab.records import (
     NEVER,
+    Arguments,
     Content,
     Entry,
     Fault,
@@ -26,11 +27,11 @@ from inventory.lab.records import (
     Mark,
     Round,
     Share,
-    State,
     Update,
+    View,
 )
+from inventory.lab.state import State
 from inventory.lab.storage import Clock, Memory, Storage, WallClock
-from inventory.lab.views import View
 from ovmst_site.faults import GiveUp, TryLater
 
 CALL_DEADLINE = 30.0  # seconds after which a call that hangs is said to have been killed
@@ -51,6 +52,10 @@ class World:
         self.outsiders = Outsiders(self._storage)
         with self._storage.open() as state:
             self.keeps_original = state.keeps_original
+
+    def together(self) -> AbstractContextManager[State]:
+        """Several calls as one, for this thread alone."""
+        return self._storage.open()
 
     # Setting it up
 
@@ -123,7 +128,7 @@ class World:
         `ovmst_site.faults`, and WorkerDied."""
         name = counted_as or call
         with self._storage.open() as state:
-            fault = self._called(state, name, machine_id)
+            fault = self._called(state, name, machine_id, arguments.get("host", ""))
             machine = state.machines.get(machine_id)
             if machine is None or machine.gone:
                 raise GiveUp(f"There is no machine {machine_id}")
@@ -135,7 +140,7 @@ class World:
             if kind == "hangs before":
                 raise TryLater(f"No answer to {name} within {CALL_DEADLINE:.0f} s")
             if kind == "late":
-                machine.late.append(Late(state.now + seconds, call, arguments))
+                machine.late.append(Late(state.now + seconds, call, Arguments(**arguments)))
                 machine.late.sort(key=lambda late: late.at)
                 raise TryLater(f"No answer to {name} within {CALL_DEADLINE:.0f} s")
             if call in ("fetch", "protect", "store", "start", "shut_down", "run"):
@@ -161,11 +166,9 @@ class World:
                 rules.settle(state, machine)
             return views.look(state, machine)
 
-    def _called(self, state: State, call: str, machine_id: str) -> Fault | None:
-        state.calls[call] += 1
-        state.calls[f"{call} {machine_id}"] += 1
+    def _called(self, state: State, call: str, machine_id: str, host: str = "") -> Fault | None:
         state.note(machine_id, f"call {call}")
-        fault = faults.take(state, call, machine_id)
+        fault = faults.take(state, call, machine_id, host)
         if fault and fault.kind == "fails":
             raise TryLater(f"{call}: {fault.reason}")
         if fault and fault.kind == "gives up":
@@ -179,17 +182,25 @@ class World:
             return [m for m in state.machines.values() if not m.gone]
 
     def machine(self, machine_id: str) -> Machine | None:
-        """One record, for reading; tests may change how its guest behaves."""
+        """One record, for reading."""
         with self._storage.open() as state:
             machine = state.machines.get(machine_id)
             if machine:
                 rules.settle(state, machine)
             return machine
 
+    @contextmanager
+    def altering(self, machine_id: str) -> Iterator[Machine]:
+        """One record, to be changed: how its guest behaves, what is wrong with it."""
+        with self._storage.open() as state:
+            machine = state.machines[machine_id]
+            rules.settle(state, machine)
+            yield machine
+
     def twins(self, machine: Machine) -> list[str]:
         """Other machines with the same identity."""
         with self._storage.open() as state:
-            return [m.id for m in state.machines.values() if m.uuid == machine.uuid and m.id != machine.id]
+            return [m.id for m in state.machines.with_uuid(machine.uuid) if m.id != machine.id]
 
     def hosts(self) -> list[Host]:
         with self._storage.open() as state:
@@ -210,7 +221,7 @@ class World:
         """Every promise that was broken, in words."""
         with self._storage.open() as state:
             self._settle(state)
-            return list(state.violations)
+            return state.journal.violations()
 
     @property
     def journal(self) -> list[Entry]:
@@ -221,27 +232,28 @@ class World:
 
     def calls(self, call: str, machine: str = "") -> int:
         """How often the driver was called so."""
-        return self._count("calls", call, machine)
+        return self._times(f"call {call}", machine)
 
     def effects(self, call: str, machine: str = "") -> int:
         """How often such a call really changed something or began work."""
-        return self._count("effects", call, machine)
+        return self._times(f"effect {call}", machine)
 
-    def _count(self, what: str, call: str, machine: str) -> int:
+    def _times(self, what: str, machine: str) -> int:
         with self._storage.open() as state:
             self._settle(state)
-            counter: Counter[str] = getattr(state, what)
-            return counter[f"{call} {machine}" if machine else call]
+            return state.journal.times(what, machine)
 
     def awake(self) -> list[str]:
         """The machines that run now, whoever started them."""
-        return [m.id for m in self.machines() if (m.copy and m.copy.running) or m.outsiders_instance]
+        with self._storage.open() as state:
+            self._settle(state)
+            return [m.id for m in state.machines.awake() if not m.gone]
 
     def lost_machines(self) -> list[str]:
         """The machines of which no copy is left anywhere."""
         with self._storage.open() as state:
             self._settle(state)
-            return [m.id for m in state.machines.values() if not m.current and m.copy is None]
+            return [m.id for m in state.machines.lost()]
 
     def residue(self) -> list[str]:
         """What isn't as it should be once everything is over: one sentence each."""
@@ -273,8 +285,8 @@ class World:
         """When something happens by itself next (Unix seconds), for a test that wants to jump there."""
         with self._storage.open() as state:
             self._settle(state)
-            times = [at for m in state.machines.values() for at in _events(m)]
-            return min((at for at in times if at != NEVER), default=None)
+            at = state.machines.next_event()
+            return None if at == NEVER else at
 
     def _known(self, machine_id: str) -> Machine:
         machine = self.machine(machine_id)
@@ -284,19 +296,8 @@ class World:
 
     @staticmethod
     def _settle(state: State) -> None:
-        for machine in state.machines.values():
+        for machine in state.machines.due(state.now):
             rules.settle(state, machine)
-
-
-def _events(machine: Machine) -> Iterable[float]:
-    yield from (late.at for late in machine.late)
-    if machine.work:
-        yield machine.work.ends
-    run = machine.copy.running if machine.copy else None
-    if run:
-        yield from (run.phase_ends, run.dies)
-        if run.phase == "up":
-            yield from (job.ends for job in run.jobs.values() if job.answer is None)
 
 
 __all__ = ["CALL_DEADLINE", "GuestBehaviour", "Mark", "Round", "Update", "WorkerDied", "World"]

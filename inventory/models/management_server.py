@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator
 from django.db import models
 
 from inventory.platforms.registry import KINDS
@@ -33,6 +34,11 @@ class ManagementServer(models.Model):
     )
     enabled = models.BooleanField(default=True)
     synced_at = models.DateTimeField(null=True, blank=True, editable=False)
+    sync_every_minutes = models.PositiveIntegerField(
+        default=60, validators=[MaxValueValidator(31 * 24 * 60)], help_text="0: only when somebody asks for it."
+    )
+    sync_requested_at = models.DateTimeField(null=True, blank=True, editable=False)
+    sync_requested_by = models.CharField(max_length=200, blank=True, editable=False)
 
     class Meta:
         ordering = ["name"]

@@ -1,9 +1,12 @@
 """What can be serviced."""
 
-from django.db import models
-from django.db.models import Q
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import models, transaction
 
 from inventory.models.credential import Credential
+from inventory.models.mac_address import MacAddress, normal
 from inventory.platforms.base import Channel, MachineRef
 from inventory.remote.base import Secret
 
@@ -79,9 +82,18 @@ class StoredResource(models.Model):
                 violation_error_message="This management server has this machine already.",
             )
         ]
+        indexes = [models.Index(fields=["team", "operating_system"], name="inventory_resource_system")]
 
     def __str__(self) -> str:
         return self.name
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Keeps the rows of its MAC addresses in step. Whoever writes many at once does so with
+        `keep_addresses`."""
+        super().save(*args, **kwargs)
+        fields = kwargs.get("update_fields")
+        if fields is None or "mac_addresses" in fields:
+            keep_addresses([self])
 
     def ref(self, credential: Credential | None = None) -> MachineRef:
         """The machine as its driver needs to know it, credentials included: its own, else `credential`."""
@@ -101,15 +113,15 @@ class StoredResource(models.Model):
         could overwrite the other in a directory or an update system. Another team's is not named."""
         others = StoredResource.objects.exclude(pk=self.pk).filter(missing_since=None)
         found = list(others.filter(uuid=self.uuid).exclude(uuid=""))
-        for other in others.filter(_shares_a_mac(self.mac_addresses)):
-            if set(other.mac_addresses) & set(self.mac_addresses) and other not in found:
-                found.append(other)
+        theirs = MacAddress.objects.filter(address__in=normal(self.mac_addresses)).values("resource")
+        found += [other for other in others.filter(pk__in=theirs) if other not in found]
         return [other.name if other.team_id == self.team_id else "a machine of another team" for other in found]
 
 
-def _shares_a_mac(addresses: list[str]) -> Q:
-    # SQLite has no JSON containment: text search narrows down, the caller compares exactly.
-    condition = Q(pk__in=[])
-    for address in addresses:
-        condition |= Q(mac_addresses__icontains=address)
-    return condition
+def keep_addresses(resources: Sequence[StoredResource], *, at_once: int = 1000) -> None:
+    """Write the addresses of these (saved) resources anew, a thousand at a time."""
+    with transaction.atomic():
+        for start in range(0, len(resources), at_once):
+            some = resources[start : start + at_once]
+            MacAddress.objects.filter(resource__in=[r.pk for r in some]).delete()
+            MacAddress.objects.bulk_create(row for r in some for row in MacAddress.of(r.pk, r.mac_addresses))

@@ -6,7 +6,6 @@ Neither an agent nor known_hosts nor a configuration file is ever looked at.
 """
 
 import base64
-import binascii
 import hashlib
 import io
 import logging
@@ -27,6 +26,7 @@ from paramiko.ssh_exception import (
 )
 
 from inventory.remote.base import Completed, Secret
+from inventory.remote.host_key import read as read_host_key
 from ovmst_site.faults import GiveUp, TryLater
 
 LARGEST_OUTPUT = 16 << 20  # bytes of each of a command's two outputs
@@ -158,17 +158,10 @@ class SshChannel:
         """Type and content of the pinned key; None when none is pinned yet."""
         if not self._host_key.strip():
             return None
-        fields = self._host_key.split()
         try:
-            content = base64.b64decode(fields[1], validate=True)
-            kind_size = int.from_bytes(content[:4], "big")
-            if content[4 : 4 + kind_size] != fields[0].encode():
-                raise ValueError("it isn't of the type it says")
-        except (IndexError, ValueError, binascii.Error) as reason:
-            raise GiveUp(
-                f"the pinned host key of {self} can't be read ({reason}): 'ssh-ed25519 AAAA…' is how it looks"
-            ) from reason
-        return fields[0], content
+            return read_host_key(self._host_key)
+        except ValueError as reason:
+            raise GiveUp(f"the pinned host key of {self} can't be read {reason}") from reason
 
     def _negotiate(self, transport: paramiko.Transport, expected: tuple[str, bytes] | None, until: float) -> None:
         if expected is not None:

@@ -11,6 +11,10 @@ class Person(AbstractUser):
 
     team_path = NoTeam("a person may belong to several teams; only administrators of the installation see people")
 
+    must_change_password = models.BooleanField(
+        default=False, help_text="Somebody else chose their password: a new one is asked for at sign-in."
+    )
+
     class Meta:
         verbose_name_plural = "people"
 

@@ -10,8 +10,10 @@ from inventory.platforms.base import Place, Power
 from ovmst_site import clock
 from ovmst_site.access.gate import Actor
 from ovmst_site.faults import Fault
+from ovmst_site.text import clean
 from servicing import cycle, ledger
 from servicing.actions.permission import must_be_allowed as _must_be_allowed
+from servicing.ledger import Line
 from servicing.models import Installation, Run, RunTarget
 from servicing.nudge import QUEUE, nudge
 
@@ -24,13 +26,16 @@ def cancel_run(run: Run, by: Actor) -> int:
     _must_be_allowed(run.job, by)
     now = clock.now()
     with transaction.atomic():
-        asked = RunTarget.objects.filter(
-            run=run,
-            state__in=(RunTarget.State.QUEUED, RunTarget.State.ACTIVE),
-            cancel_requested_at=None,
-        ).update(cancel_requested_at=now, cancel_requested_by=str(by), due_at=now)
+        open_targets = run.targets.select_for_update().filter(
+            state__in=(RunTarget.State.QUEUED, RunTarget.State.ACTIVE), cancel_requested_at=None
+        )
+        asked = list(open_targets.order_by("pk").values_list("pk", flat=True))
+        RunTarget.objects.filter(pk__in=asked).update(
+            cancel_requested_at=now, cancel_requested_by=clean(str(by), 200), due_at=now
+        )
+        ledger.tell(asked, Line(clean(f"{by} asks for it to be cancelled")), now)
         nudge(QUEUE)
-    return asked
+    return len(asked)
 
 
 def resolve_attention(target: RunTarget, by: Actor, reason: str, *, bring_back: bool) -> None:
@@ -51,7 +56,7 @@ def resolve_attention(target: RunTarget, by: Actor, reason: str, *, bring_back: 
         locked = RunTarget.objects.select_for_update().get(pk=target.pk)
         if locked.state != RunTarget.State.ATTENTION:
             raise ValidationError("This machine doesn't need attention any more.")
-        locked.resolved_by, locked.resolution = str(by), reason
+        locked.resolved_by, locked.resolution = clean(str(by), 200), clean(reason)
         locked.lease_owner, locked.lease_until = "", None
         if bring_back:
             first = cycle.RETURN[0]
@@ -65,6 +70,8 @@ def resolve_attention(target: RunTarget, by: Actor, reason: str, *, bring_back: 
             locked.reserved_mb, locked.transfers_on = None, None
         locked.epoch += 1  # whoever may still think that they hold it records nothing
         locked.save()
+        becomes = "it is to be brought back" if bring_back else "it is closed"
+        ledger.tell([locked.pk], Line(clean(f"resolved by {by}, {becomes}: {reason}")), now)
         if bring_back:  # last, as the engine's records lock the run last
             Run.objects.filter(pk=locked.run_id).update(finished_at=None)
         nudge(QUEUE)

@@ -1,11 +1,12 @@
 """Create, edit and delete groups of machines."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models import QuerySet
 
 from inventory.models import StoredResource
 from ovmst_site import clock
@@ -16,6 +17,7 @@ from servicing import groups
 from servicing.actions.permission import must_act_for, must_own_group
 from servicing.models import Group
 
+LONGEST_NAME = 100  # characters
 AT_ONCE = 5000  # ids in one question; SQLite takes 32,766
 
 
@@ -50,6 +52,21 @@ def edit_group(
     return _save(group, by, resources, group.filter if filter is None else filter)
 
 
+def add_to_group(group: Group, by: Actor, resources: Iterable[StoredResource]) -> int:
+    """Put these machines into a list beside those that are in it; returns how many are new there."""
+    must_own_group(group, by)
+    if group.kind != Group.Kind.STATIC:
+        raise ValidationError({"group": f"The group {group} is a filter: machines can't be put into it."})
+    ids = _allowed(resources, group.team, by)
+    with transaction.atomic():
+        locked = Group.objects.select_for_update().get(pk=group.pk)
+        there = set(locked.resources.values_list("pk", flat=True))
+        new = [pk for pk in ids if pk not in there]
+        for some in batched(new, AT_ONCE):
+            locked.resources.add(*some)
+    return len(new)
+
+
 def delete_group(group: Group, by: Actor) -> None:
     """Raises ValidationError that names the jobs which use it. A group that only archived jobs used is
     archived with them."""
@@ -65,6 +82,42 @@ def delete_group(group: Group, by: Actor) -> None:
             locked.save(update_fields=["archived_at"])
         else:
             locked.delete()
+
+
+def remove_members(group: Group, by: Actor, machines: QuerySet[StoredResource]) -> int:
+    """Take these machines off the list; returns how many were on it."""
+    must_own_group(group, by)
+    with transaction.atomic():
+        locked = _locked_list(group)
+        links = Group.resources.through.objects.filter(group=locked, storedresource__in=machines.values("pk"))
+        return links.delete()[0]
+
+
+def copy_group(group: Group, by: Actor) -> Group:
+    """The same group again under another name."""
+    must_own_group(group, by)
+    taken = set(Group.objects.current().filter(team=group.team).values_list("name", flat=True))
+    name = free_name(group.name, taken)
+    resources = group.resources.all() if group.kind == Group.Kind.STATIC else ()
+    return create_group(by, team=group.team, name=name, kind=group.kind, resources=resources, filter=group.filter)
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """A name for a copy that nothing has yet: "name (copy)", "name (copy 2)"."""
+    number = 1
+    while True:
+        ending = " (copy)" if number == 1 else f" (copy {number})"
+        candidate = name[: LONGEST_NAME - len(ending)] + ending
+        if candidate not in taken:
+            return candidate
+        number += 1
+
+
+def _locked_list(group: Group) -> Group:
+    locked = Group.objects.select_for_update().get(pk=group.pk)
+    if locked.kind != Group.Kind.STATIC:
+        raise ValidationError(f"The group {locked} is a saved filter: it has no list of machines.")
+    return locked
 
 
 def _save(group: Group, by: Actor, resources: Iterable[StoredResource] | None, filter: Mapping[str, Any]) -> Group:
@@ -86,12 +139,17 @@ def _allowed(resources: Iterable[StoredResource], team: Team, by: Actor) -> list
     asked = {resource.pk for resource in resources}
     theirs = visible(by, StoredResource.objects.filter(team=team), "change")
     found: set[int] = set()
-    ids = iter(sorted(asked))
-    while some := list(islice(ids, AT_ONCE)):
+    for some in batched(sorted(asked), AT_ONCE):
         found.update(theirs.filter(pk__in=some).values_list("pk", flat=True))
     if found != asked:
         raise ValidationError({"resources": f"{len(asked - found)} of these machines aren't machines of {team}."})
     return sorted(found)
+
+
+def batched(ids: Iterable[int], size: int) -> Iterator[list[int]]:
+    rest = iter(ids)
+    while some := list(islice(rest, size)):
+        yield some
 
 
 def _tidy(name: str) -> str:

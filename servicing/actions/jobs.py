@@ -11,15 +11,14 @@ from ovmst_site.access.gate import Actor
 from ovmst_site.access.models import Team
 from ovmst_site.text import clean, clean_json
 from servicing import schedules
+from servicing.actions.groups import free_name
 from servicing.actions.permission import must_act_for, must_be_allowed
 from servicing.models import Job, RunTarget
 
-LONGEST_NAME = 100  # characters
 EDITABLE = (
     *("name", "enabled", "group", "update_system", "host_group", "credential"),
     *("on_failure", "allow_force_off", "rounds", "checks", "patience"),
 )
-OWNED = ("group", "host_group", "credential")  # by a team; the job's own
 
 
 class _Keep:
@@ -82,7 +81,8 @@ def copy_job(job: Job, by: Actor, *, name: str = "") -> Job:
     """The same job again under another name, without its runs and its planned start."""
     must_be_allowed(job, by)
     fields = {field: getattr(job, field) for field in EDITABLE}
-    return create_job(by, team=job.team, **(fields | {"name": name or _free_name(job.name)}))
+    taken = set(Job.objects.current().values_list("name", flat=True))
+    return create_job(by, team=job.team, **(fields | {"name": name or free_name(job.name, taken)}))
 
 
 def delete_job(job: Job, by: Actor) -> bool:
@@ -97,6 +97,7 @@ def delete_job(job: Job, by: Actor) -> bool:
                 f"{open_targets} machines are still in a run of {fresh}: cancel it, or wait for its end."
             )
         schedules.cancel_planned(fresh)
+        schedules.remove(fresh)
         if not fresh.runs.exists():
             fresh.delete()
             return False
@@ -114,27 +115,4 @@ def _fill(job: Job, fields: dict[str, Any]) -> None:
         elif name in ("checks", "patience"):
             value = clean_json(value)
         setattr(job, name, value)
-    wrong: dict[str, list[str]] = {}
-    try:
-        job.full_clean(exclude=["team"])
-    except ValidationError as error:
-        wrong = dict(error.message_dict)
-    for name in OWNED:
-        owned = getattr(job, name) if getattr(job, f"{name}_id") is not None else None
-        gone = getattr(owned, "archived_at", None) is not None
-        if owned is not None and (gone or owned.team_id != job.team_id):
-            what = name.replace("_", " ")
-            wrong.setdefault(name, []).append(f"Choose a {what} of the team {job.team}.")
-    if wrong:
-        raise ValidationError(wrong)
-
-
-def _free_name(name: str) -> str:
-    taken = set(Job.objects.current().values_list("name", flat=True))
-    number = 1
-    while True:
-        ending = " (copy)" if number == 1 else f" (copy {number})"
-        candidate = name[: LONGEST_NAME - len(ending)] + ending
-        if candidate not in taken:
-            return candidate
-        number += 1
+    job.full_clean(exclude=["team"])

@@ -29,7 +29,7 @@ def start_occurrence(job_id: int, due_at: datetime) -> Run | None:
         now = clock.now()
         if planned is None or planned.due_at - now > EARLY:
             return None
-        late, limit = now - planned.due_at, timedelta(hours=getattr(settings, "START_LATE_HOURS", 1.0))
+        late, limit = now - planned.due_at, timedelta(hours=settings.START_LATE_HOURS)
         if late > limit:
             planned.state = Occurrence.State.MISSED
             found, most = (span.total_seconds() / 3600 for span in (late, limit))

@@ -47,6 +47,13 @@ def preview(what: Job | Group | Mapping[str, Any], by: Actor, *, team: Team | No
     return _count(groups.matching(what, by=by, team=team), team, None)
 
 
+def preview_draft(by: Actor, *, team: Team, group: Group, hosts: HostGroup) -> Preview:
+    """The same for a job that isn't saved (yet)."""
+    must_act_for(team, by)
+    must_own_group(group, by)
+    return _of_job(Job(team=team, group=group, host_group=hosts))
+
+
 def _of_job(job: Job) -> Preview:
     try:
         machines = groups.members(job.group)

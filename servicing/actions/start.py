@@ -72,6 +72,11 @@ def _start(job: Job, machines: QuerySet[StoredResource], by: Actor, retry_of: Ru
     now = clock.now()
     asked = with_reasons(machines, job.team, job.host_group).order_by("-first_in_line", "pk")
     with transaction.atomic():
+        # Whoever deletes or switches it off at this moment comes before, or after.
+        locked = Job.objects.select_for_update().filter(pk=job.pk, archived_at=None).first()
+        if locked is None:
+            raise ValidationError(f"The job {job} was deleted.")
+        must_be_enabled(locked)
         run = Run.objects.create(
             job=job, started_at=now, started_by=by if isinstance(by, Person) else None, retry_of=retry_of
         )

@@ -42,7 +42,7 @@ def serve(
                 bound,
                 threads=threads,
                 ready=lambda: ready(site, url),
-                stopping=engine.stopping.set,
+                stopping=engine.STOPPING.set,
                 stopped=_give_back,
             )
             embedded.catch_signals(site.on_signal)

@@ -1,7 +1,9 @@
 """Which machines: a static list, or a saved filter that is evaluated when a run starts."""
 
+from collections.abc import Collection
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
 
@@ -47,3 +49,10 @@ class Group(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def validate_constraints(self, exclude: Collection[str] | None = None) -> None:
+        """The only one is about the name, and is said there."""
+        try:
+            super().validate_constraints(exclude)
+        except ValidationError as error:
+            raise ValidationError({"name": error.messages}) from error

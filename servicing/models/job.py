@@ -1,5 +1,6 @@
 """What to service, with which update system, on which hosts, and what to do when something goes wrong."""
 
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Any
 
@@ -107,6 +108,13 @@ class Job(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    def validate_constraints(self, exclude: Collection[str] | None = None) -> None:
+        """The only one is about the name, and is said there."""
+        try:
+            super().validate_constraints(exclude)
+        except ValidationError as error:
+            raise ValidationError({"name": error.messages}) from error
+
     def clean(self) -> None:
         super().clean()
         validate_checks(self.checks)
@@ -114,6 +122,17 @@ class Job(models.Model):
         # What isn't a number at all, its field says.
         if isinstance(self.rounds, int) and not 1 <= self.rounds <= MOST_ROUNDS:
             raise ValidationError({"rounds": f"Between one round and {MOST_ROUNDS}."})
+        self._must_use_its_teams_own()
+
+    def _must_use_its_teams_own(self) -> None:
+        wrong = {}
+        for name in ("group", "host_group", "credential"):
+            used = getattr(self, name) if getattr(self, f"{name}_id") is not None else None
+            gone = getattr(used, "archived_at", None) is not None
+            if used is not None and self.team_id is not None and (gone or used.team_id != self.team_id):
+                wrong[name] = f"Choose a {name.replace('_', ' ')} of the team {self.team}."
+        if wrong:
+            raise ValidationError(wrong)
 
     def patience_for(self, step: str, usual: timedelta | None) -> timedelta | None:
         """How long a step may take in this job; None is for ever."""

@@ -79,7 +79,12 @@ class Event(models.Model):
     # target's holds it, and a check would lock the run's row for each line of each of its targets.
     # Empty only where a worker of the version before wrote it during an upgrade; required a release later.
     run = models.ForeignKey(
-        "servicing.Run", null=True, on_delete=models.CASCADE, related_name="log", db_index=False, db_constraint=False
+        "servicing.Run",
+        null=True,
+        on_delete=models.CASCADE,
+        related_name="log",
+        db_index=False,
+        db_constraint=False,
     )
     tx = models.BigIntegerField(
         db_default=CurrentTransaction(), editable=False, help_text="The transaction that wrote it; the database's."

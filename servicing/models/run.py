@@ -1,7 +1,11 @@
 """Executions of jobs, and each machine's way through the cycle in one."""
 
+from datetime import datetime
+
 from django.db import models
 from django.db.models import Q
+
+from inventory.models import ManagementServer
 
 
 class Run(models.Model):
@@ -111,3 +115,12 @@ class RunTarget(models.Model):
 
     def __str__(self) -> str:
         return f"{self.resource} in run {self.run_id}"
+
+    @classmethod
+    def away(cls, server: ManagementServer, since: datetime) -> set[int]:
+        """The resources of this server that OVMST itself may have moved at some moment after `since`: their
+        target has left preflight and isn't over, or was over only then."""
+        untouched = Q(direction="forward", step__in=("preflight", "place"))
+        moving = Q(finished_at=None) & ~untouched | Q(finished_at__gte=since)
+        found = cls.objects.filter(moving, resource__management_server=server)
+        return set(found.values_list("resource", flat=True))

@@ -5,7 +5,8 @@ newer than the last id I saw" loses, for ever, the row that was written earlier 
 carries its transaction's number, and is read once every transaction up to that number is over. SQLite has one
 writer at a time: there the id is enough, and the number is always 0.
 
-The numbers belong to one PostgreSQL cluster; they go on for ever (64 bits) and don't wrap.
+The numbers belong to one PostgreSQL cluster; they go on for ever (64 bits) and don't wrap. A database that was
+restored into another cluster holds numbers from that one's future: they count as over.
 """
 
 from typing import Any
@@ -34,6 +35,13 @@ class Horizon(Func):
         "COALESCE(pg_current_xact_id_if_assigned()::text::bigint + 1,"
         " pg_snapshot_xmin(pg_current_snapshot())::text::bigint)"
     )
+    output_field = BigIntegerField()
+
+
+class Future(Func):
+    """PostgreSQL: a row that is seen, and whose number isn't below this one, was written in another cluster."""
+
+    template = "pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
     output_field = BigIntegerField()
 
 

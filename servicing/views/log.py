@@ -69,7 +69,7 @@ def lines(request: HttpRequest, pk: int) -> HttpResponse:
     form = LogForm(request.GET, auto_id=AUTO_ID)
     if not form.is_valid():
         if _wants_part(request):
-            return HttpResponse(_errors(form), status=400, content_type="text/plain; charset=utf-8")
+            return _refused(form)
         return render(request, "servicing/run_log.html", {"run": run, "form": form}, status=400)
     context: dict[str, Any] = {"run": run, "form": form, "log": part(run, form)}
     if not _wants_part(request):
@@ -120,7 +120,7 @@ async def download(request: HttpRequest, pk: int) -> HttpResponseBase:
         raise Http404
     form = LogForm(request.GET)
     if not form.is_valid():
-        return HttpResponse(_errors(form), status=400, content_type="text/plain; charset=utf-8")
+        return _refused(form)
     response = StreamingHttpResponse(_text(pk, form.only()), content_type="text/plain; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="run-{pk}-log.txt"'
     response["Cache-Control"] = "no-store"
@@ -141,12 +141,13 @@ def as_text(line: Line) -> str:
     return f"{at} {line.level:7} {one_line(line.machine)}: {one_line(line.step)}: {one_line(line.text)}\n"
 
 
+def _refused(form: LogForm) -> HttpResponse:
+    said = "\n".join(f"{name}: {message}" for name, messages in form.errors.items() for message in messages)
+    return HttpResponse(said, status=400, content_type="text/plain; charset=utf-8")
+
+
 def _shown(lines: Sequence[Line]) -> list[Line]:
     return [replace(line, machine=printable(line.machine), text=printable(line.text)) for line in lines]
-
-
-def _errors(form: LogForm) -> str:
-    return "\n".join(str(message) for messages in form.errors.values() for message in messages)
 
 
 def _wants_part(request: HttpRequest) -> bool:

@@ -1,19 +1,15 @@
 """The list of runs."""
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-
 from django.db.models import DurationField, ExpressionWrapper, F
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 
-from ovmst_site import clock
 from ovmst_site.access.gate import visible
 from ovmst_site.web.http import page_or_partial
 from ovmst_site.web.listing import Column, Listing
 from servicing.models import Job, Run
 from servicing.run_filters import RunFilter
-from servicing.tally import Tally, tallies
+from servicing.views.run_rows import rows_of
 
 COLUMNS = (
     Column("Run", "run", ("pk",)),
@@ -27,17 +23,6 @@ TOOK = ExpressionWrapper(F("finished_at") - F("started_at"), output_field=Durati
 PER_PAGE = 25  # each is counted, and a run may have ten thousand targets
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    run: Run
-    tally: Tally
-    now: datetime
-
-    @property
-    def lasted(self) -> timedelta:
-        return (self.run.finished_at or self.now) - self.run.started_at
-
-
 @require_safe
 def runs(request: HttpRequest) -> HttpResponse:
     wanted = RunFilter(
@@ -46,12 +31,10 @@ def runs(request: HttpRequest) -> HttpResponse:
         by=request.user,
     )
     listing = Listing(request, wanted.qs, COLUMNS, sort="-run", per_page=PER_PAGE)
-    counted = tallies(run.pk for run in listing.page)
-    now = clock.now()
     context = {
         "filter": wanted,
         "listing": listing,
-        "rows": [Row(run, counted[run.pk], now) for run in listing.page],
+        "rows": rows_of(listing.page),
         "has_jobs": listing.total > 0 or visible(request.user, Job.objects.all()).exists(),
     }
     return page_or_partial(request, "servicing/runs.html", "servicing/runs_results.html", context)

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user
-from django.http import Http404, HttpRequest, HttpResponseBase, HttpResponseBadRequest, StreamingHttpResponse
+from django.http import Http404, HttpRequest, HttpResponseBadRequest, HttpResponseBase, StreamingHttpResponse
 from django.views.decorators.http import require_safe
 
 from ovmst_site.access.gate import Actor, visible
@@ -99,4 +99,4 @@ def _sees_still(session: str | None, run: int) -> bool:
     again = HttpRequest()
     store: Any = import_module(settings.SESSION_ENGINE).SessionStore
     again.session = store(session)
-    return _sees(get_user(again), run)  # type: ignore[arg-type]
+    return _sees(get_user(again), run)

@@ -33,6 +33,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None and os.environ.get("CI"):
+        pytest.fail("CI has a browser: .ci/run installs chromium")
     if path is None:
         pytest.skip("RAN WITHOUT a browser: install Debian's chromium")
     # Playwright's synchronous interface runs a loop in this thread, which Django takes for an async view.

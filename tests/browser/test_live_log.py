@@ -9,10 +9,9 @@ from django.db import transaction
 from playwright.sync_api import Page, expect
 
 from ovmst_site.access.models import Membership, Person
-from ovmst_site.clock import JumpingClock
 from servicing.models import Event, Run, RunTarget
 from tests.browser.wire import Wire
-from tests.factories import LabSite, make_lab_site
+from tests.factories import LabSite
 from tests.serving import Server
 
 HOSTILE = '"><img src=x onerror=alert(1)> $(reboot) \U0001f4a5 ‮evil‬ \x1b[2J' + "x" * 400
@@ -29,10 +28,9 @@ def wire(served: Server) -> Iterator[Wire]:
 
 
 @pytest.fixture
-def site(shared_rows: str, jumping_clock: JumpingClock) -> LabSite:
-    site = make_lab_site(jumping_clock)
-    site.machine("m1", name=HOSTILE[:200])
-    return site
+def site(shared_lab: LabSite) -> LabSite:
+    shared_lab.machine("m1", name=HOSTILE[:200])
+    return shared_lab
 
 
 @pytest.fixture

@@ -6,18 +6,26 @@ from itertools import count
 
 import pytest
 
+from inventory.lab import worlds
 from inventory.lab.world import World
 from inventory.platforms.base import HostRef, MachineRef
 from inventory.platforms.lab import LabPlatform, server_config
 from ovmst_site.clock import JumpingClock
 
+# For `parametrize`: the same tests wherever the world is kept.
+STORAGES = ["memory", pytest.param("database", marks=pytest.mark.django_db)]
+
 
 class LabBench:
     guests_listen = True
 
-    def __init__(self, *, keeps_original: bool) -> None:
+    def __init__(self, *, keeps_original: bool, storage: str = "memory") -> None:
+        """`storage` is "memory" or "database"; the latter needs a test that may use one."""
         self.clock = JumpingClock()
-        self.world = World(self.clock, keeps_original=keeps_original)
+        if storage == "memory":
+            self.world = World(self.clock, keeps_original=keeps_original)
+        else:
+            self.world = worlds.create("bench", keeps_original=keeps_original, clock=self.clock)
         self.world.add_share("gold")
         self.world.add_host("h1")
         self.world.add_host("h2", networks=["production"])

@@ -1,12 +1,13 @@
 """The lab's updater keeps the contract of update systems, on a guest of the lab."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from inventory.lab.records import Machine, Round, Update
 from servicing.updaters.lab import LabUpdater
-from tests.contracts.lab_bench import LabBench
+from tests.contracts.lab_bench import STORAGES, LabBench
 from tests.contracts.servicing import Servicing
 from tests.contracts.updater_contract import UpdaterBench, UpdaterContract
 
@@ -14,15 +15,20 @@ from tests.contracts.updater_contract import UpdaterBench, UpdaterContract
 class LabGuestBench:
     """A machine of the lab that is being serviced and has started."""
 
-    def __init__(self) -> None:
-        self.lab = LabBench(keeps_original=True)
+    def __init__(self, storage: str) -> None:
+        self.lab = LabBench(keeps_original=True, storage=storage)
         self.updater = LabUpdater()
         machine = self.lab.machine()
         self.id = machine.external_id
-        self.record.guest.rounds = (Round((Update("base-files", "13"),), restart=True),)
+        self.alter(rounds=(Round((Update("base-files", "13"),), restart=True),))
         Servicing(self.lab, machine).ready_to_start().start()
         self.lab.guest_writes(machine)
         self.guest = self.lab.platform.guest(machine, self.lab.host())
+
+    def alter(self, **behaviour: Any) -> None:
+        with self.lab.world.altering(self.id) as machine:
+            for name, value in behaviour.items():
+                setattr(machine.guest, name, value)
 
     @property
     def record(self) -> Machine:
@@ -41,16 +47,16 @@ class LabGuestBench:
         return self.record.copy.content.own_updater
 
     def break_source(self) -> None:
-        self.record.guest.source_reachable = False
+        self.alter(source_reachable=False)
 
     def empty_source(self) -> None:
-        self.record.guest.source_offers = False
+        self.alter(source_offers=False)
 
     def hold(self) -> None:
-        self.record.guest.rounds = (Round((Update("base-files", "13", held="hold"),)),)
+        self.alter(rounds=(Round((Update("base-files", "13", held="hold"),)),))
 
     def break_installation(self) -> None:
-        self.record.guest.failing_installs = 1
+        self.alter(failing_installs=1)
 
     def stop_guest(self) -> None:
         self.lab.world.outsiders.kill(self.id)
@@ -59,7 +65,8 @@ class LabGuestBench:
         return self.lab.world.effects(what, self.id)
 
 
+@pytest.mark.parametrize("storage", STORAGES)
 class TestLabUpdater(UpdaterContract):
     @pytest.fixture
-    def bench(self) -> UpdaterBench:
-        return LabGuestBench()
+    def bench(self, storage: str) -> UpdaterBench:
+        return LabGuestBench(storage)

@@ -1,13 +1,18 @@
 """The commands, as a person types them."""
 
+import dataclasses
 import re
+import signal
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
 
 from servicing import cycle
+from servicing.management.commands import run_job
 from servicing.models import RunTarget
+from servicing.updaters import lab as lab_updater
+from servicing.updaters.base import Installed
 from tests.factories import LabSite
 
 
@@ -73,3 +78,26 @@ def test_attention_is_listed_and_resolved_with_a_reason(lab: LabSite, capsys: py
     assert (target.state, target.outcome) == ("finished", "restored")
     assert target.resolution == "stopped it by hand"
     assert target.reserved_mb is None
+
+
+def test_what_a_guest_says_steers_no_terminal_and_passes_for_no_line_of_ours(
+    lab: LabSite, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    real = lab_updater.LabUpdater.install
+
+    def install(self: lab_updater.LabUpdater, guest: Any, op: str) -> Any:
+        found = real(self, guest, op)
+        said = "\x1b[2J\x9b\r\u202e\n12:00:00 other: store: done\tNa\u00efve \U0001f4a5"
+        return dataclasses.replace(found, log=said) if isinstance(found, Installed) else found
+
+    monkeypatch.setattr(lab_updater.LabUpdater, "install", install)
+    lab.machine("m1")
+    run = lab.start()
+    lab.run_to_end(run)
+    monkeypatch.setattr(run_job, "_work", lambda run, stop: None)  # all is done already
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    call_command("run_job", "Monthly x", "--wait", "--resume", str(run.pk))
+    printed = capsys.readouterr().out
+    assert r"\x1b[2J\x9b\r\u202e" in printed
+    assert "\n    12:00:00 other: store: done\tNa\u00efve \U0001f4a5" in printed
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", printed)

@@ -91,8 +91,9 @@ def test_hostile_names_are_names(site: LabSite):
 
 def test_two_groups_of_a_team_have_two_names(site: LabSite):
     create_group(SERVICE, team=site.job.team, name="one")
-    with pytest.raises(ValidationError, match="group of this name"):
+    with pytest.raises(ValidationError, match="group of this name") as refused:
         create_group(SERVICE, team=site.job.team, name="one")
+    assert list(refused.value.message_dict) == ["name"]
 
 
 def test_a_list_takes_the_teams_machines_only(site: LabSite):

@@ -55,7 +55,7 @@ def test_a_member_makes_a_job(lab: LabSite):
     [
         ({"name": ""}, "name"),
         ({"name": "x" * 101}, "name"),
-        ({"name": "Monthly x"}, "__all__"),
+        ({"name": "Monthly x"}, "name"),
         ({"group": None}, "group"),
         ({"host_group": None}, "host_group"),
         ({"update_system": None}, "update_system"),
@@ -159,6 +159,19 @@ def test_a_job_that_is_switched_off_starts_nothing(lab: LabSite):
     with pytest.raises(ValidationError, match="switched off"):
         start_run(job, SERVICE)
     assert "switched off" in preview(job, SERVICE).problem
+
+
+def test_a_job_that_was_deleted_or_switched_off_meanwhile_starts_nothing(lab: LabSite):
+    fill(lab)
+    stale = Job.objects.get()
+    edit_job(lab.job, SERVICE, version=1, enabled=False)
+    with pytest.raises(ValidationError, match="switched off"):
+        start_run(stale, SERVICE)
+    edit_job(lab.job, SERVICE, version=2, enabled=True)
+    Job.objects.update(archived_at=clock.now())
+    with pytest.raises(ValidationError, match="was deleted"):
+        start_run(stale, SERVICE)
+    assert not Run.objects.exists()
 
 
 def test_an_empty_group_starts_nothing(lab: LabSite):

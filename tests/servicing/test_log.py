@@ -66,7 +66,9 @@ def test_search_by_text_target_and_level(run: Run):
     assert log.search(run.pk, "50__off") == []
     assert log.search(run.pk, "'; DROP TABLE servicing_event; --") == []
     assert {line.machine for line in log.search(run.pk, "", target.pk)} == {"two"}
-    assert ids(log.search(run.pk, "off", target.pk, "warning")) == ids(log.latest(run.pk, only=Only(level="warning")))
+    assert ids(log.search(run.pk, "off", target.pk, "warning")) == ids(
+        log.latest(run.pk, only=Only(level="warning"))
+    )
     assert log.search(run.pk, "off", target.pk, "alarm") == []
 
 
@@ -76,7 +78,8 @@ def test_a_cursor_survives_its_text():
 
 
 @pytest.mark.parametrize(
-    "text", ["", "1", "1-", "-1-2", "1-2-3", "a-b", "1 -2", "１-２", "9" * 20 + "-1", f"{2**63}-0", "1-2\n", "0x1-2"]
+    "text",
+    ["", "1", "1-", "-1-2", "1-2-3", "a-b", "1 -2", "１-２", "9" * 20 + "-1", f"{2**63}-0", "1-2\n", "0x1-2"],
 )
 def test_what_is_no_cursor_is_an_error(text: str):
     with pytest.raises(ValueError, match="no place in a log"):
@@ -93,3 +96,10 @@ def test_a_range_of_a_long_log_is_one_query(run: Run, django_assert_num_queries:
 def test_a_run_is_over_when_it_has_ended(run: Run):
     Run.objects.filter(pk=run.pk).update(finished_at=None)
     assert not log.is_over(run.pk)
+
+
+def test_lines_that_were_restored_from_another_cluster_are_there(run: Run):
+    before = ids(log.latest(run.pk))
+    Event.objects.filter(run=run).update(tx=2**60)
+    assert ids(log.latest(run.pk)) == before
+    assert log.is_over(run.pk)

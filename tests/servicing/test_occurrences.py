@@ -1,17 +1,19 @@
 """Planned starts: each at most one run, however many messages there are, or however late."""
 
 import json
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
 from django_celery_beat.models import ClockedSchedule, PeriodicTask
+from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
 
 from inventory.models import Host, StoredResource
 from inventory.sync import sync
 from ovmst_site import clock
 from ovmst_site.access.gate import SERVICE
+from ovmst_site.celery import app
 from servicing import tasks
 from servicing.actions import (
     copy_job,
@@ -44,8 +46,30 @@ def message() -> dict[str, Any]:
 
 
 def nothing_is_planned() -> bool:
-    left = (PeriodicTask.objects.exists(), ClockedSchedule.objects.exists())
-    return left == (False, False) and Job.objects.get().next_start_at is None
+    return not PeriodicTask.objects.filter(enabled=True).exists() and Job.objects.get().next_start_at is None
+
+
+def test_a_jobs_row_of_beat_is_used_again(site: LabSite):
+    plan_job(site.job, clock.now() + HOUR, SERVICE)
+    first = PeriodicTask.objects.get()
+    PeriodicTask.objects.update(total_run_count=1, last_run_at=clock.now())  # as beat leaves it behind
+    site.clock.jump(HOUR)
+    start_due_occurrences()
+    at = clock.now() + HOUR
+    plan_job(site.job, at, SERVICE)
+    row = PeriodicTask.objects.get()
+    assert (row.pk, row.enabled, row.total_run_count, row.last_run_at) == (first.pk, True, 0, None)
+    assert (row.clocked.clocked_time, json.loads(row.args)[1]) == (at, at.isoformat())
+
+
+def test_beat_finds_it_due_at_its_moment(site: LabSite):
+    """django-celery-beat itself reads the row; it goes by the wall's clock."""
+    plan_job(site.job, datetime.now(UTC) + timedelta(days=3000), SERVICE)
+    assert not ModelEntry(PeriodicTask.objects.get(), app=app).is_due().is_due
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    ClockedSchedule.objects.update(clocked_time=past)
+    assert ModelEntry(PeriodicTask.objects.get(), app=app).is_due().is_due
+    assert DatabaseScheduler(app=app, lazy=True).all_as_schedule().keys() == {PeriodicTask.objects.get().name}
 
 
 def test_a_planned_start_is_one_clocked_row(site: LabSite):
@@ -152,6 +176,12 @@ def test_the_past_is_refused(site: LabSite, ago: timedelta):
 def test_a_moment_without_time_zone_is_refused(site: LabSite):
     with pytest.raises(ValidationError, match="time zone"):
         plan_job(site.job, datetime(2030, 1, 1), SERVICE)  # noqa: DTZ001 - that is the point
+
+
+@pytest.mark.parametrize("zone", [-12, 0, 14])
+def test_a_moment_that_no_calendar_reaches_is_refused(site: LabSite, zone: int):
+    with pytest.raises(ValidationError, match="ten years"):
+        plan_job(site.job, datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=zone))), SERVICE)
 
 
 def test_planning_again_replaces_and_taking_back_forgets(site: LabSite):

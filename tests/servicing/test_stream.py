@@ -1,77 +1,19 @@
 """The log of a run as it happens, over a real web server."""
 
-import http.client
-import json
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from django.db import connection, transaction
 
 from ovmst_site.access.models import Membership, Person
-from ovmst_site.clock import JumpingClock
-from servicing import log
 from servicing.models import Event, Run, RunTarget
-from tests.factories import LabSite, make_lab_site
+from tests.factories import LabSite
+from tests.servicing.streams import Stream
 from tests.serving import Server, session_of
-
-PATIENCE = 60.0  # seconds
-
-
-class Stream:
-    """One viewer, as a browser reads: events as (name, id, data)."""
-
-    def __init__(self, server: Server, run: int, session: str = "", after: str = "", **headers: str) -> None:
-        address = urlsplit(server.url)
-        self.connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=PATIENCE)
-        if session:
-            headers["Cookie"] = f"sessionid={session}"
-        query = f"?after={after}" if after else ""
-        self.connection.request("GET", f"/runs/{run}/events{query}", headers=headers)
-        self.answer = self.connection.getresponse()
-        self.status = self.answer.status
-        self.comments: list[str] = []
-
-    def events(self) -> Iterator[tuple[str, str, Any]]:
-        fields: dict[str, str] = {}
-        while raw := self.answer.readline():
-            text = raw.decode().rstrip("\n")
-            if text.startswith(":"):
-                self.comments.append(text)
-            elif text:
-                name, _, value = text.partition(": ")
-                fields[name] = value
-            elif fields:
-                yield fields.get("event", "message"), fields.get("id", ""), json.loads(fields["data"])
-                fields = {}
-
-    def lines(self, number: int) -> list[Any]:
-        """The next so many lines."""
-        found: list[Any] = []
-        for name, place, data in self.events():
-            if name == "line":
-                assert data["id"] == place
-                found.append(data)
-                if len(found) == number:
-                    return found
-        raise AssertionError(f"the stream ended after {len(found)} of {number} lines")
-
-    def until(self, wanted: str) -> list[str]:
-        """The names of all events up to this one."""
-        names = []
-        for name, _, _ in self.events():
-            names.append(name)
-            if name == wanted:
-                return names
-        raise AssertionError(f"the stream ended before {wanted!r}: {names}")
-
-    def close(self) -> None:
-        self.connection.close()
 
 
 @pytest.fixture
@@ -88,10 +30,9 @@ def watch() -> Iterator[Callable[..., Stream]]:
 
 
 @pytest.fixture
-def site(shared_rows: str, jumping_clock: JumpingClock) -> LabSite:
-    site = make_lab_site(jumping_clock)
-    site.machine("m1", name='one "quoted"\n<b>')
-    return site
+def site(shared_lab: LabSite) -> LabSite:
+    shared_lab.machine("m1", name='one "quoted"\n<b>')
+    return shared_lab
 
 
 @pytest.fixture
@@ -216,23 +157,3 @@ def test_sixty_viewers_hold_no_connections(serve: Any, run: Run, member: str, wa
     assert watch(server, run.pk, member).lines(1)[0]["text"] == "a"
     say(run, "d")
     assert {tuple(texts(stream.lines(1))) for stream in streams} == {("d",)}
-
-
-def test_a_viewer_that_left_is_forgotten(shared_rows: str, run: Run):
-    import asyncio
-
-    from servicing import tail
-
-    async def come_and_go() -> None:
-        viewer = tail.watch(run.pk, log.START)
-        assert tail.watched() == {run.pk: 1}
-        tail.leave(run.pk, viewer)
-
-    def is_over() -> bool:
-        return not tail.watched() and not any(t.name == f"tail-{run.pk}" for t in threading.enumerate())
-
-    asyncio.run(come_and_go())
-    end = time.monotonic() + PATIENCE
-    while not is_over():
-        assert time.monotonic() < end, tail.watched()
-        time.sleep(0.05)

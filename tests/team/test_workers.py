@@ -1,7 +1,7 @@
 """Real Celery workers over RabbitMQ, on PostgreSQL: hints that get lost, doubled or late change nothing."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -69,6 +69,13 @@ def wait_for(run: Run) -> None:
     raise AssertionError([(t.step, t.note) for t in run.targets.all()])
 
 
+def wait_until(holds: Callable[[], bool], *, longest: float = LONGEST) -> None:
+    end = time.monotonic() + longest
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
 def assert_all_succeeded(site: LabSite, run: Run, number: int) -> None:
     assert closing_line(run, count_awake(run)) == (
         f"run {run.pk}: {number} targets, {number} succeeded, 0 partial, 0 restored, 0 skipped, "
@@ -125,6 +132,21 @@ def test_doubled_and_late_hints_find_nothing_to_do(site: LabSite):
         app.send_task("servicing.advance_due", args=["servicing"], queue="servicing")
         time.sleep(1)
     assert_all_succeeded(site, run, 3)
+
+
+def test_a_worker_that_is_told_to_stop_lets_go_of_what_it_holds(site: LabSite):
+    fill(site, 12)
+    with worker():
+        run = site.start()
+        wait_until(lambda: run.targets.filter(step="install").exists())
+    wait_until(lambda: not run.targets.exclude(lease_owner="").exists(), longest=5)  # leases last longer
+    left = list(run.targets.exclude(state="finished").values_list("pk", "step", "epoch"))
+    assert left, "it was stopped in the middle"
+    time.sleep(1)  # much was due meanwhile
+    assert list(run.targets.exclude(state="finished").values_list("pk", "step", "epoch")) == left
+    with worker():
+        wait_for(run)
+    assert_all_succeeded(site, run, 12)
 
 
 def test_two_runs_started_at_once_share_no_machine(site: LabSite):

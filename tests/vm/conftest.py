@@ -12,9 +12,12 @@ from django.core.management import call_command
 from pytest_django.plugin import DjangoDbBlocker
 
 from servicing.models import RunTarget
+from tests.vm import serviced as serviced_guests
 from tests.vm.site import RealSite, real_site
 
 _table: list[str] = []
+# Tests of a guest that isn't serviced are no tests: they aren't collected.
+collect_ignore = [] if serviced_guests.GUESTS == "all" else ["test_uefi.py"]
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +40,11 @@ def site(django_db_blocker: DjangoDbBlocker) -> Iterator[RealSite]:
             _table.append(
                 f"{name:32} {target.run.job.name:22} {target.outcome:16} {took:6.0f} s  {target.reason[:90]}"
             )
+
+
+@pytest.fixture(scope="session")
+def serviced(site: RealSite) -> serviced_guests.Serviced:
+    return serviced_guests.service_all(site)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

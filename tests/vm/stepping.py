@@ -15,7 +15,7 @@ from servicing.actions import QUEUE, start_run
 from servicing.models import Job, Run, RunTarget
 from tests.vm.site import log_of
 
-LONGEST = 900  # seconds
+LONGEST = 1800  # seconds
 
 
 def start(job: Job) -> Run:

@@ -14,8 +14,8 @@ from ovmst_site import clock
 from tests.factories import make_lab_site
 from tests.vm import stepping
 from tests.vm.bench import keys
+from tests.vm.serviced import published
 from tests.vm.site import RealSite, log_of, manage
-from tests.vm.test_servicing import published
 
 pytestmark = [pytest.mark.vm, pytest.mark.long]
 
@@ -64,7 +64,7 @@ def test_a_damaged_machine_is_named_and_the_others_are_found(
     site: RealSite, stored: StoredResource, file: str, content: bytes, says: str
 ):
     folder = copy_of(site, stored)
-    rewrite(folder / "generations" / "g000001" / file, content)
+    rewrite((folder / "current").resolve(strict=True) / file, content)
     try:
         said = manage("sync_inventory", "libvirt")
         resource = StoredResource.objects.filter(external_id=folder.name).first()

@@ -59,7 +59,7 @@ def _open_paths(entry: Path, command: bytes) -> bytes:
 def kill_at(moment: str, job: Job, resource: StoredResource, killed: dict[str, bool]) -> None:
     process = worker(job)
     try:
-        end = time.monotonic() + 600
+        end = time.monotonic() + 1800
         while time.monotonic() < end and process.poll() is None:
             target = RunTarget.objects.filter(resource=resource).first()
             begun = target is not None and target.direction == "forward"

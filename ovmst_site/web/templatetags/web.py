@@ -1,5 +1,6 @@
 """What templates need beyond Django's own tags."""
 
+import shlex
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -70,6 +71,40 @@ def one_line(value: Any, longest: int = 120) -> str:
     """A name that may hold anything, for one line: no line breaks or direction overrides, of bounded length."""
     text = "".join(c for c in " ".join(str(value).split()) if c.isprintable())
     return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+@register.filter
+def counted(number: int, noun: str) -> str:
+    """ "1 job", "3 jobs": the noun takes an s."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+@register.filter
+def command(words: Any) -> str:
+    """A command as it would be typed."""
+    return shlex.join(map(str, words)) if isinstance(words, list) else str(words)
+
+
+@register.filter
+def size(value: int | None) -> str:
+    """Bytes for people: "20 GB", "1.5 TB", by thousands. Nothing for None and for 0, which means not known."""
+    if not value:
+        return ""
+    amount, units = float(value), iter(("B", "kB", "MB", "GB", "TB"))
+    unit = next(units)
+    for larger in units:
+        if amount < 999.5:
+            break
+        amount, unit = amount / 1000, larger
+    return f"{amount:.3g} {unit}" if amount < 999.5 else f"{amount:.0f} {unit}"
+
+
+@register.filter
+def percent_of(used: int, limit: int) -> str:
+    """From "0" to "100", for a bar: a limit of 0 that something takes is full."""
+    if limit <= 0:
+        return "100" if used > 0 else "0"
+    return f"{min(100.0, max(0.0, 100 * used / limit)):.4g}"
 
 
 @register.filter

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from celery import current_app
-from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
@@ -13,7 +12,10 @@ from django.db.migrations.executor import MigrationExecutor
 from inventory.drivers import platform_for
 from inventory.models import ManagementServer
 from inventory.platforms.base import Check
+from ovmst_site import embedded
+from ovmst_site.embedded import server_lock
 from ovmst_site.faults import Fault
+from ovmst_site.text import printable
 from servicing.models import RunTarget, UpdateSystem
 from servicing.updaters.registry import open_updater
 
@@ -29,7 +31,7 @@ class Command(BaseCommand):
         bad = 0
         for check in _all_checks():
             line = f"{'ok' if check.ok else 'BAD'} {check.what}" + (f": {check.advice}" if check.advice else "")
-            self.stdout.write(" ".join(line.split()))  # names may hold anything; a check stays one line
+            self.stdout.write(printable(" ".join(line.split())))  # names may hold anything; a check stays one line
             bad += not check.ok
         self.stdout.write(f"{bad} not well" if bad else "all well")
         if bad:
@@ -74,8 +76,12 @@ def _database() -> Check:
 
 
 def _broker_and_workers() -> Iterable[Check]:
-    if settings.CELERY_BROKER_URL.startswith("memory"):
-        yield Check("broker (in memory)", True, "`run_job --wait` performs runs by itself")
+    serving = server_lock().holder()
+    if serving:
+        yield Check(f"embedded server (pid {serving})", True)
+    if embedded.is_default():
+        advice = "" if serving else "no server runs here: `serve` starts one; `run_job --wait` needs none"
+        yield Check("broker (in memory)", True, advice)
         return
     try:
         with current_app.connection_for_write(connect_timeout=BROKER_DEADLINE) as broker:

@@ -6,6 +6,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ovmst_site.access.gate import SERVICE
+from ovmst_site.text import printable
 from servicing.actions import resolve_attention
 from servicing.models import RunTarget
 
@@ -24,7 +25,7 @@ class Command(BaseCommand):
         waiting = RunTarget.objects.filter(state=RunTarget.State.ATTENTION).select_related("resource", "run__job")
         if options["target"] is None:
             for one in waiting:
-                self.stdout.write(f"{one.pk}\t{one.resource.name!r}\t{one.reason}")
+                self.stdout.write(f"{one.pk}\t{one.resource.name!r}\t{printable(one.reason)}")
             self.stdout.write(f"{len(waiting)} need attention")
             return
         target = waiting.filter(pk=options["target"]).first()

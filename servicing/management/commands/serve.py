@@ -1,10 +1,11 @@
 """manage.py serve: the whole of OVMST in one process, or the pages of a larger installation."""
 
+import sys
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from ovmst_site import embedded
+from ovmst_site import embedded, reloading
 from ovmst_site.embedded import Embedded
 from servicing.management import serving
 
@@ -20,8 +21,11 @@ class Command(BaseCommand):
         parser.add_argument(
             "--with-worker", action="store_true", help="worker and beat too, where OVMST_BROKER_URL names a broker"
         )
+        parser.add_argument("--reload", action="store_true", help="start anew at every change of the code")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["reload"]:
+            sys.exit(reloading.run([argument for argument in sys.argv if argument != "--reload"]))
         works = embedded.is_default() or options["with_worker"]
 
         def ready(site: Embedded, url: str) -> None:

@@ -2,13 +2,18 @@
 
 import pytest
 
-from tests.contracts.lab_bench import LabBench
+from tests.contracts.lab_bench import STORAGES, LabBench
 from tests.contracts.servicing import Servicing
 
 
+@pytest.fixture(params=STORAGES)
+def storage(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(params=[True, False], ids=["keeps the original", "moves the only copy"])
-def bench(request: pytest.FixtureRequest) -> LabBench:
-    return LabBench(keeps_original=request.param)
+def bench(request: pytest.FixtureRequest, storage: str) -> LabBench:
+    return LabBench(keeps_original=request.param, storage=storage)
 
 
 @pytest.fixture

@@ -224,6 +224,7 @@ def test_calls_into_the_guest_can_fail_and_crash(bench: LabBench, up: Servicing,
         assert bench.world.effects(call) == 1, "the crash didn't double it"
 
 
+@pytest.mark.parametrize("storage", ["memory"])  # threads and processes on the database: test_processes.py
 def test_threads_do_not_lose_calls(bench: LabBench) -> None:
     machines = [Servicing(bench, bench.machine()) for _ in range(4)]
 

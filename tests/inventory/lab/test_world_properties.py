@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from datetime import timedelta
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from inventory.lab.faults import TAKE_TIME
+from inventory.lab.models import LabWorld
 from inventory.lab.records import GuestBehaviour
 from inventory.lab.world import WorkerDied
 from inventory.platforms.base import MachineRef
@@ -34,8 +36,8 @@ scripts = st.tuples(st.integers(0, 5), st.lists(actions, max_size=30))
 class Script:
     """Plays actions on a bench of its own, deaf to everything that is raised."""
 
-    def __init__(self, *, keeps_original: bool) -> None:
-        self.bench = LabBench(keeps_original=keeps_original)
+    def __init__(self, *, keeps_original: bool, storage: str = "memory") -> None:
+        self.bench = LabBench(keeps_original=keeps_original, storage=storage)
         self.bench.world.add_machine("x", share="gold", guest=GuestBehaviour(failing_installs=1))
         self.servicing = Servicing(self.bench, MachineRef("x", "x", "gold"))
 
@@ -155,4 +157,24 @@ def test_looking_changes_nothing(
                 assert it.bench.world.awake() in ([], ["x"])
         journal = [(e.at, e.what, e.detail) for e in it.bench.world.journal if e.what != "call observe"]
         ends.append((it.servicing.see(), it.bench.world.machine("x"), it.bench.world.violations, sorted(journal)))
+    assert ends[0] == ends[1]
+
+
+@pytest.mark.django_db(transaction=True)
+@settings(relaxed, max_examples=30)
+@given(scripts, st.booleans())
+def test_the_world_in_the_database_is_the_same_world(
+    script: tuple[int, list[tuple[str, str | float, int]]], keeps_original: bool
+) -> None:
+    """The same script in memory and in the database: the same machines, lines and counts."""
+    LabWorld.objects.all().delete()
+    ends = []
+    for storage in ("memory", "database"):
+        it = Script(keeps_original=keeps_original, storage=storage)
+        it.play(*script)
+        world = it.bench.world
+        journal = [(e.at, e.machine, e.what, e.detail) for e in world.journal]
+        counts = [(world.calls(call), world.effects(call), world.effects(call, "x")) for call in TAKE_TIME]
+        found = (world.machines(), world.hosts(), world.shares(), world.faults.left(), world.awake())
+        ends.append((it.servicing.see(), found, world.violations, world.next_event(), journal, counts))
     assert ends[0] == ends[1]

@@ -13,8 +13,9 @@ import libvirt
 from .commands import BenchError, run
 from .disks import to_qcow2
 from .guests import Guest, apt_sources, build_guest
-from .hosts import EMULATOR_USER, REPOSITORY_PORT, BenchHost
+from .hosts import REPOSITORY_PORT, BenchHost
 from .kernel import boot_files
+from .kvm import EMULATOR_USER
 from .offline import write_files
 from .repositories import repository
 

@@ -6,7 +6,8 @@ is the machine's, so a share lies at the same path on all hosts and here.
 
 Networks of host N:
 - `servicing`: 10.87.N.0/24, no forwarding, DHCP. The bridge answers as 10.87.N.1 and serves packages over
-  HTTP as http://repository.bench:8080/VARIANT; the root namespace is 10.87.N.254 (so a worker reaches guests).
+  HTTP as http://repository.bench:8080/VARIANT; the root namespace is 10.87.N.254 (so a worker reaches guests),
+  by a leg that a hook of libvirt's puts into the bridge whenever the network is created again.
 - `production`: 10.88.N.0/24, no forwarding, DHCP. A named address, 10.88.N.10, answers ping and TCP port 7.
 """
 
@@ -28,10 +29,9 @@ from uuid import NAMESPACE_URL, uuid5
 
 import libvirt
 
-from . import namespaces
+from . import kvm, namespaces
 from .commands import HERE, BenchError, require_programs, run
 
-EMULATOR_USER = "libvirt-qemu"
 # "run" and the rest of them: what is bound over the machine's own, with its mode.
 FOLDERS = {
     "run": 0o755,
@@ -240,12 +240,10 @@ class BenchHost:
         identity = str(uuid5(NAMESPACE_URL, str(self.folder)))
         (self.folder / "etc" / "libvirtd.conf").write_text(LIBVIRTD_CONF.format(uuid=identity))
         (self.folder / "etc" / "qemu.conf").write_text(QEMU_CONF)
-        if Path("/dev/kvm").exists():
-            # Where the emulator's user can't open /dev/kvm, libvirt 9 drops its capability cache at every
-            # look-up, 60 s each: this host has a node of its own that it can open.
-            os.mknod(self.folder / "kvm", 0o020660, Path("/dev/kvm").stat().st_rdev)
-            os.chown(self.folder / "kvm", 0, pwd.getpwnam(EMULATOR_USER).pw_gid)
-            (self.folder / "kvm").chmod(0o660)
+        (self.folder / "etc" / "hooks").mkdir()
+        shutil.copy(HERE / "data" / "network-hook.sh", self.folder / "etc" / "hooks" / "network")
+        (self.folder / "etc" / "hooks" / "network").chmod(0o755)
+        kvm.make_node(self.folder / "kvm")
 
     def _make_namespaces(self) -> None:
         for name in (self.namespace, f"{self.namespace}-prod"):

@@ -1,21 +1,6 @@
 // What pages do beyond plain links and forms. Everything works without it.
 "use strict";
 
-const root = document.documentElement;
-
-// The theme switch: from what is shown now to the other one.
-document.addEventListener("click", (event) => {
-  if (!event.target.closest("[data-theme-switch]")) return;
-  const system = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
-  const now = root.dataset.theme === "auto" ? system : root.dataset.theme;
-  root.dataset.theme = now === "dark" ? "light" : "dark";
-  try {
-    localStorage.setItem("ovmst-theme", root.dataset.theme);
-  } catch {
-    // It holds for this page only.
-  }
-});
-
 // Menus close when something else is clicked, or by Escape. On a wide window the main one is always open.
 const wide = matchMedia("(min-width: 62rem)");
 function mainMenu() {
@@ -51,12 +36,34 @@ addEventListener("pageshow", () => {
   for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
 });
 
-// "Select all on this page" in lists.
+// "Select all on this page" in lists, and how many are: <span data-selected-of="row">.
+function boxes(name) {
+  return [...document.querySelectorAll(`input[type=checkbox][name="${CSS.escape(name)}"]`)];
+}
+function countSelected() {
+  for (const line of document.querySelectorAll("[data-selected-of]")) {
+    const selected = boxes(line.dataset.selectedOf).filter((box) => box.checked).length;
+    line.textContent = `${selected} selected on this page.`;
+  }
+  for (const all of document.querySelectorAll("[data-select-all]")) {
+    const rows = boxes(all.dataset.selectAll);
+    all.checked = rows.length > 0 && rows.every((box) => box.checked);
+    all.indeterminate = !all.checked && rows.some((box) => box.checked);
+  }
+}
 document.addEventListener("change", (event) => {
   const name = event.target.dataset.selectAll;
-  if (!name) return;
-  for (const box of document.querySelectorAll(`input[type=checkbox][name="${CSS.escape(name)}"]`)) {
-    box.checked = event.target.checked;
+  if (name) for (const box of boxes(name)) box.checked = event.target.checked;
+  if (event.target.type === "checkbox") countSelected();
+});
+document.addEventListener("htmx:afterSwap", countSelected);
+addEventListener("pageshow", countSelected);
+
+// A filter's address holds what was asked, not what was left empty: <form data-tidy>.
+document.addEventListener("htmx:configRequest", (event) => {
+  if (!event.target.matches("form[data-tidy]")) return;
+  for (const [name, value] of [...event.detail.formData.entries()]) {
+    if (value === "") event.detail.formData.delete(name);
   }
 });
 
@@ -113,4 +120,9 @@ document.addEventListener("htmx:responseError", (event) => {
 document.addEventListener("htmx:sendError", () => say("The server doesn't answer; what you see may be old."));
 document.addEventListener("htmx:afterSwap", () => {
   if (document.getElementById("connection")) say("");
+});
+
+// Parts that ask for themselves again and again rest while nobody looks at the page.
+document.addEventListener("htmx:beforeRequest", (event) => {
+  if (document.hidden && event.detail.elt.matches("[data-polls]")) event.preventDefault();
 });

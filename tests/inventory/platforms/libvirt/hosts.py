@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inventory.platforms.base import HostRef
+from tests.vm.bench import kvm
 
 NETWORK = """<network><name>{name}</name><bridge name='{bridge}'/>
 <ip address='192.168.77.1' netmask='255.255.255.0'><dhcp><range start='192.168.77.10'
@@ -22,6 +23,7 @@ mount --bind "$1/log" /var/log/libvirt
 cp -a /etc/libvirt/. "$1/etc"
 rm -rf "$1/etc/qemu"
 mount --bind "$1/etc" /etc/libvirt
+if [ -e "$1/kvm" ]; then mount --bind "$1/kvm" /dev/kvm; fi
 mkdir -p /run/libvirt /var/lib/libvirt/images /var/lib/libvirt/qemu /var/lib/libvirt/dnsmasq
 mkdir -p /var/cache/libvirt /var/log/libvirt/qemu
 virtlogd -d
@@ -96,6 +98,7 @@ class TestHost:
 def start_host(name: str, base: Path) -> TestHost:
     for part in ("run", "lib", "cache", "log", "etc"):
         (base / part).mkdir(parents=True)
+    kvm.make_node(base / "kvm")
     subprocess.run(["ip", "netns", "add", name], check=True)
     subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
     with (base / "output").open("wb") as output:

@@ -1,20 +1,21 @@
-"""Inventory sync: plan what changed since last time, then apply it in one transaction."""
+"""The plan: what changed since last time. Making it changes nothing."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
-
-from django.db import transaction
 
 from inventory.drivers import platform_for
 from inventory.models import LibraryShare, ManagementServer, StoredResource
 from inventory.platforms.base import Damaged, FoundMachine
 from ovmst_site.access.models import Team
-from ovmst_site.faults import NeedsAttention
 from ovmst_site.text import clean, clean_json
 
 LONGEST_ID = 200  # characters
 LONGEST_NAME = 2000  # characters; longer ones are cut, the external id tells machines apart
+
+
+Changes = dict[str, dict[str, Any]]  # field: {"old": …, "new": …}, fit for JSON
 
 
 @dataclass(slots=True)
@@ -23,31 +24,39 @@ class Plan:
 
     server: ManagementServer
     at: datetime
+    found: int = 0
     added: list[StoredResource] = field(default_factory=list)
-    changed: list[tuple[StoredResource, list[str]]] = field(default_factory=list)  # and which fields
+    changed: list[tuple[StoredResource, Changes]] = field(default_factory=list)
     returned: list[StoredResource] = field(default_factory=list)
     missing: list[StoredResource] = field(default_factory=list)
     unchanged: int = 0
     damaged: list[Damaged] = field(default_factory=list)
     generations: dict[int, str] = field(default_factory=dict)  # as the rows had them when the plan was made
+    differences: dict[int, Changes] = field(default_factory=dict)  # of what returned
+    known: dict[str, StoredResource] = field(default_factory=dict)  # what there was, by external id
+    left_alone: int = 0  # known when it is applied: OVMST itself is servicing them
 
     def __str__(self) -> str:
         return (
             f"{len(self.added)} added, {len(self.changed)} changed, {len(self.returned)} returned, "
             f"{len(self.missing)} missing, {self.unchanged} unchanged, {len(self.damaged)} damaged"
+            + (f", {self.left_alone} left alone while they are serviced" if self.left_alone else "")
         )
 
 
-def plan(server: ManagementServer, now: datetime) -> Plan:
+def plan(server: ManagementServer, now: datetime, alive: Callable[[], None] = lambda: None) -> Plan:
     """Ask the platform for everything and compare. Changes nothing. Raises the platform's faults: half an
-    inventory is none."""
+    inventory is none. Calls `alive` with each thing that the platform names."""
     made = Plan(server, now)
-    shares = {s.path: s for s in LibraryShare.objects.filter(library_server__management_server=server)}
+    theirs = LibraryShare.objects.filter(library_server__management_server=server).select_related("team")
+    shares = {share.path: share for share in theirs}
     team = _team_without_share(server, shares)
-    known = {r.external_id: r for r in StoredResource.objects.filter(management_server=server)}
+    rows = StoredResource.objects.filter(management_server=server).select_related("share", "team")
+    known = made.known = {r.external_id: r for r in rows}
     seen: set[str] = set()
     damaged_ids: set[str] = set()
     for found in platform_for(server).inventory():
+        alive()
         if isinstance(found, Damaged):
             made.damaged.append(found)
             damaged_ids.add(found.external_id)
@@ -57,6 +66,7 @@ def plan(server: ManagementServer, now: datetime) -> Plan:
             made.damaged.append(Damaged(found.external_id[:80], "its id is too long to be kept"))
         elif isinstance(found, FoundMachine):
             seen.add(found.external_id)
+            made.found += 1
             _compare(made, known.get(found.external_id), found, shares, team)
     for external_id, resource in known.items():
         # What is damaged is there: it must not look as if somebody had taken it away.
@@ -66,24 +76,7 @@ def plan(server: ManagementServer, now: datetime) -> Plan:
     return made
 
 
-def apply(made: Plan) -> None:
-    """Write the plan in one transaction. Nothing is deleted: what vanished is marked missing."""
-    with transaction.atomic():
-        StoredResource.objects.bulk_create(made.added, batch_size=500)
-        updated = [resource for resource, _ in made.changed] + made.returned
-        now = dict(StoredResource.objects.filter(pk__in=[r.pk for r in updated]).values_list("pk", "generation"))
-        for resource in updated:
-            if now[resource.pk] != made.generations[resource.pk]:  # published since the platform was asked
-                resource.generation = now[resource.pk]
-        if updated:
-            fields = [*_COMPARED, "share", "team", "missing_since"]
-            StoredResource.objects.bulk_update(updated, fields, batch_size=200)
-        gone = [resource.pk for resource in made.missing]
-        StoredResource.objects.filter(pk__in=gone).update(missing_since=made.at)
-        ManagementServer.objects.filter(pk=made.server.pk).update(synced_at=made.at)
-
-
-_COMPARED = (
+COMPARED = (
     "name",
     "kind",
     "operating_system",
@@ -130,17 +123,22 @@ def _compare(
             )
         )
         return
-    differing = [name for name in _COMPARED if getattr(resource, name) != values[name]]
+    differing: Changes = {
+        name: {"old": getattr(resource, name), "new": values[name]}
+        for name in COMPARED
+        if getattr(resource, name) != values[name]
+    }
     if resource.share_id != (share.pk if share else None):
-        differing.append("share")
+        differing["share"] = {"old": str(resource.share or ""), "new": str(share or "")}
         resource.share = share
     if resource.team_id != owner.pk:  # a machine belongs to the team of its share
-        differing.append("team")
+        differing["team"] = {"old": str(resource.team), "new": str(owner)}
         resource.team = owner
     made.generations[resource.pk] = resource.generation
     for name, value in values.items():
         setattr(resource, name, value)
     if resource.missing_since is not None:
+        made.differences[resource.pk] = differing
         resource.missing_since = None
         made.returned.append(resource)
     elif differing:
@@ -155,12 +153,3 @@ def _team_without_share(server: ManagementServer, shares: dict[str, LibraryShare
     if host is not None:
         return host.group.team
     return next((share.team for share in shares.values()), None)
-
-
-def sync(server: ManagementServer, now: datetime) -> Plan:
-    """Plan and apply. Raises the platform's faults, and NeedsAttention for a server that is disabled."""
-    if not server.enabled:
-        raise NeedsAttention(f"{server.name} is disabled")
-    made = plan(server, now)
-    apply(made)
-    return made

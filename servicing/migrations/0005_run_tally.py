@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("servicing", "0003_event_run"), ("servicing", "0003_groups_jobs_occurrences")]
+    dependencies = [("servicing", "0004_groups_jobs_occurrences")]
 
     operations = [
         migrations.AddIndex(

@@ -8,7 +8,7 @@ class Migration(migrations.Migration):
     dependencies = [
         ("access", "0001_initial"),
         ("inventory", "0001_initial"),
-        ("servicing", "0001_initial"),
+        ("servicing", "0003_event_run"),
     ]
 
     operations = [

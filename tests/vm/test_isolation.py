@@ -1,7 +1,4 @@
-"""Nothing stale is let loose: on the servicing network only, apart from its neighbours, or not started.
-
-Last of the real guests (by its name): taking a network away also takes the bench's leg into it.
-"""
+"""Nothing stale is let loose: on the servicing network only, apart from its neighbours, or not started."""
 
 import time
 from collections.abc import Callable
@@ -12,8 +9,8 @@ import pytest
 
 from servicing.models import RunTarget
 from tests.vm import stepping
+from tests.vm.serviced import published
 from tests.vm.site import RealSite, log_of
-from tests.vm.test_servicing import published
 
 pytestmark = pytest.mark.vm
 

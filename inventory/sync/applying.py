@@ -1,0 +1,51 @@
+"""The plan is written in one transaction, in a constant number of queries for each thousand machines."""
+
+from collections.abc import Iterator, Sequence
+
+from django.db import transaction
+
+from inventory.models import ManagementServer, StoredResource
+from inventory.models.stored_resource import keep_addresses
+from inventory.sync.away import away
+from inventory.sync.planning import COMPARED, Plan
+
+BATCH = 1000  # rows; a database that takes fewer at once splits them
+WRITTEN = [*COMPARED, "share", "team", "missing_since"]
+
+
+def apply(made: Plan) -> None:
+    """Write the plan. Nothing is deleted: what vanished is marked missing. What OVMST is servicing is left
+    alone; the plan then says so too."""
+    with transaction.atomic():
+        _leave_alone(made, away(made.server, made.at))
+        StoredResource.objects.bulk_create(made.added, batch_size=BATCH)
+        updated = [resource for resource, _ in made.changed] + made.returned
+        for some in _batches(updated):
+            locked = StoredResource.objects.select_for_update().filter(pk__in=[r.pk for r in some]).order_by("pk")
+            now = dict(locked.values_list("pk", "generation"))
+            for resource in some:
+                if now[resource.pk] != made.generations[resource.pk]:  # published since the platform was asked
+                    resource.generation = now[resource.pk]
+        # Every row is there already, so each insert is an update; a CASE for each row and field takes minutes.
+        StoredResource.objects.bulk_create(
+            updated, batch_size=BATCH, update_conflicts=True, unique_fields=["id"], update_fields=WRITTEN
+        )
+        for some in _batches(made.missing):
+            StoredResource.objects.filter(pk__in=[r.pk for r in some]).update(missing_since=made.at)
+        readdressed = [resource for resource, differing in made.changed if "mac_addresses" in differing]
+        readdressed += [r for r in made.returned if "mac_addresses" in made.differences[r.pk]]
+        keep_addresses(made.added + readdressed, at_once=BATCH)
+        ManagementServer.objects.filter(pk=made.server.pk).update(synced_at=made.at)
+
+
+def _leave_alone(made: Plan, pks: set[int]) -> None:
+    before = len(made.changed) + len(made.returned) + len(made.missing)
+    made.changed = [(resource, differing) for resource, differing in made.changed if resource.pk not in pks]
+    made.returned = [resource for resource in made.returned if resource.pk not in pks]
+    made.missing = [resource for resource in made.missing if resource.pk not in pks]
+    made.left_alone = before - len(made.changed) - len(made.returned) - len(made.missing)
+
+
+def _batches(rows: Sequence[StoredResource]) -> Iterator[Sequence[StoredResource]]:
+    for start in range(0, len(rows), BATCH):
+        yield rows[start : start + BATCH]

@@ -1,0 +1,13 @@
+"""The pages of the inventory."""
+
+from django.urls import path
+
+from inventory.views import libraries, syncs
+
+app_name = "inventory"
+urlpatterns = [
+    path("libraries/", libraries.libraries, name="libraries"),
+    path("servers/<int:pk>/sync/", libraries.sync_now, name="server-sync"),
+    path("syncs/", syncs.syncs, name="syncs"),
+    path("syncs/<int:pk>/", syncs.sync, name="sync"),
+]
