@@ -83,15 +83,15 @@ def after(
     run: int, cursor: Cursor, limit: int = AT_A_TIME, only: Only = EVERYTHING, *, until: Cursor | None = None
 ) -> list[Line]:
     """Up to `limit` lines that follow the cursor, oldest first; with `until`, none beyond it."""
-    events = _events(run, only).filter(GreaterThan(_place(), _row(cursor)))
+    events = _events(run, only).filter(_compared(GreaterThan, cursor))
     if until is not None:
-        events = events.filter(LessThanOrEqual(_place(), _row(until)))
+        events = events.filter(_compared(LessThanOrEqual, until))
     return _lines(events.order_by("tx", "pk")[:limit])
 
 
 def before(run: int, cursor: Cursor, limit: int = AT_A_TIME, only: Only = EVERYTHING) -> list[Line]:
     """The last `limit` lines ahead of the one that the cursor names, oldest first."""
-    events = _events(run, only).filter(LessThan(_place(), _row(cursor)))
+    events = _events(run, only).filter(_compared(LessThan, cursor))
     return _lines(events.order_by("-tx", "-pk")[:limit])[::-1]
 
 
@@ -146,8 +146,7 @@ def state_of(run: int) -> Any:
 
 def _events(run: int, only: Only = EVERYTHING) -> QuerySet[Event]:
     events = Event.objects.filter(run=run)
-    if connection.vendor == "postgresql":
-        events = events.exclude(_HELD_BACK)
+    events = events.exclude(_HELD_BACK) if connection.vendor == "postgresql" else events.filter(tx=0)
     if only.text:
         events = events.filter(text__icontains=only.text)
     if only.target is not None:
@@ -159,12 +158,11 @@ def _events(run: int, only: Only = EVERYTHING) -> QuerySet[Event]:
     return events
 
 
-def _place() -> Row:
-    return Row(F("tx"), F("pk"))
-
-
-def _row(cursor: Cursor) -> Row:
-    return Row(cursor.tx, cursor.id)
+def _compared(how: Any, cursor: Cursor) -> Any:
+    """The place of an event, against a cursor, so that the index gives the range."""
+    if connection.vendor == "postgresql":
+        return how(Row(F("tx"), F("pk")), Row(cursor.tx, cursor.id))
+    return how(F("pk"), cursor.id)  # of a pair SQLite's index would use the first alone, which is always 0
 
 
 def _lines(events: QuerySet[Event]) -> list[Line]:

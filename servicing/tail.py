@@ -117,6 +117,7 @@ class _Tailer:
                     )
                     give_back()
                     self.wake.wait(AFTER_FAILURE)
+                    self.wake.clear()
                     continue
                 if connection.vendor == "postgresql":  # others want the pool's connection meanwhile
                     give_back()
@@ -126,6 +127,7 @@ class _Tailer:
                     return
                 if len(lines) < run_log.AT_A_TIME:
                     self.wake.wait(EVERY)
+                    self.wake.clear()  # somebody may have come after the last one left: no haste then
         finally:
             self._let_all_go()
             give_back()

@@ -19,7 +19,7 @@ class Outsiders:
         moves the only copy they start that copy, wherever it is."""
         with self._storage.open() as state:
             found = self._settled(state, machine)
-            if found.copy and found.copy.running:
+            if found.is_awake():
                 raise ValueError(f"{machine} is running already")
             if state.keeps_original:
                 found.outsiders_instance = Running(host, True, "", state.number(), phase="up")

@@ -4,10 +4,10 @@ from functools import cache
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
 from django.db import models
 
 from inventory.remote.base import Secret
+from ovmst_site.faults import TryLater
 from ovmst_site.keys import keep
 
 
@@ -45,13 +45,13 @@ class Credential(models.Model):
         self.encrypted = _fernet().encrypt(secret.encode())
 
     def secret(self) -> Secret:
-        """The secret, for a driver. Raises ImproperlyConfigured where the key file is not the one it was
-        sealed with."""
+        """The secret, for a driver. Raises TryLater where the key file is not the one it was sealed
+        with: machines wait until the right one is back."""
         if not self.encrypted:
             return Secret("")
         try:
             return Secret(_fernet().decrypt(bytes(self.encrypted)).decode())
         except InvalidToken:
-            raise ImproperlyConfigured(
+            raise TryLater(
                 f"Credential {self.name!r} was sealed with a key that {settings.CREDENTIAL_KEY_FILE} doesn't hold"
             ) from None

@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import Group
 
+from ovmst_site.access import beat_admin  # noqa: F401 - it registers what it is for
 from ovmst_site.access.admin_site import GatedAdmin
 from ovmst_site.access.models import Membership, Person, Team
 

@@ -9,7 +9,7 @@ from django.db import DatabaseError, connection
 
 from ovmst_site import embedded
 from ovmst_site.embedded import CannotServe, Embedded
-from servicing import engine, ledger
+from servicing import engine, ledger, tail
 
 log = logging.getLogger(__name__)
 MIGRATION_LOCK = 0x0F57  # any number that nothing else locks by on this database
@@ -42,7 +42,7 @@ def serve(
                 bound,
                 threads=threads,
                 ready=lambda: ready(site, url),
-                stopping=engine.STOPPING.set,
+                stopping=_stopping,
                 stopped=_give_back,
             )
             embedded.catch_signals(site.on_signal)
@@ -74,6 +74,12 @@ def _alone_on_postgresql() -> Iterator[None]:
             yield
         finally:
             cursor.execute("SELECT pg_advisory_unlock(%s)", [MIGRATION_LOCK])
+
+
+def _stopping() -> None:
+    """Open streams end, and steps that are under way are the last."""
+    tail.stop_all()
+    engine.STOPPING.set()
 
 
 def _give_back() -> None:

@@ -5,14 +5,20 @@ from typing import Any
 from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
+from inventory.models import ManagementServer
 from ovmst_site.access.gate import visible
 from servicing.models import RunTarget
 
 
 def header(request: HttpRequest) -> dict[str, Any]:
-    """How many machines need attention, asked only where a template shows it."""
+    """How many machines need attention, and the lab that one may look at; asked only where a template shows it."""
 
     def count() -> int:
         return visible(request.user, RunTarget.objects.filter(state=RunTarget.State.ATTENTION)).count()
 
-    return {"attention_count": SimpleLazyObject(count) if hasattr(request, "user") else 0}
+    def lab() -> ManagementServer | None:
+        return visible(request.user, ManagementServer.objects.filter(kind="lab")).order_by("name").first()
+
+    if not hasattr(request, "user"):
+        return {"attention_count": 0, "lab_server": None}
+    return {"attention_count": SimpleLazyObject(count), "lab_server": SimpleLazyObject(lab)}

@@ -7,7 +7,7 @@ from typing import Any
 from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 
 from inventory.models import HostGroup, ManagementServer, StoredResource
 from ovmst_site import clock
@@ -29,7 +29,7 @@ class NextStep:
     title: str
     text: str
     done: bool
-    href: str
+    href: str  # "" where this person can't do it
     action: str
 
 
@@ -91,15 +91,16 @@ def _next_steps(by: Actor) -> list[NextStep]:
             "Add a management server",
             "It is what OVMST talks to in order to work with machines. Its library shares and hosts go with it.",
             servers.exists() and visible(by, HostGroup.objects.all()).exists(),
-            _first(("inventory:servers", "admin:inventory_managementserver_add")),
+            # Administrators of the installation add them.
+            reverse("admin:inventory_managementserver_add") if getattr(by, "is_superuser", False) else "",
             "Add one",
         ),
         NextStep(
             "Sync its inventory",
             "OVMST looks which machines lie in the libraries. It changes nothing there.",
             visible(by, StoredResource.objects.all()).exists(),
-            _first(("inventory:servers", "admin:inventory_managementserver_changelist")),
-            "Sync now",
+            reverse("inventory:libraries"),
+            "Go to the libraries",
         ),
         NextStep(
             "Make a group",
@@ -123,13 +124,3 @@ def _next_steps(by: Actor) -> list[NextStep]:
             "Go to the jobs",
         ),
     ]
-
-
-def _first(names: tuple[str, ...]) -> str:
-    """The address of the first of these pages that there is."""
-    for name in names:
-        try:
-            return reverse(name)
-        except NoReverseMatch:
-            continue
-    return ""

@@ -86,7 +86,8 @@ def _job_page(request: HttpRequest, found: Job, plan: PlanForm | None = None) ->
 def new(request: HttpRequest) -> HttpResponse:
     """Make a job. `?group=5` chooses its group already."""
     by = person(request)
-    form = JobForm(request.POST or None, by=by, initial={"group": request.GET.get("group", "")})
+    chosen = {"group": request.GET["group"]} if request.GET.get("group") else {}
+    form = JobForm(request.POST or None, by=by, initial=chosen)
     if request.method == "POST":
         if "preview" in request.POST:
             return _form_page(request, form, shown=_draft_preview(request, form))

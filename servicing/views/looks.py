@@ -38,7 +38,8 @@ _asking: dict[int, _Asking] = {}
 
 
 def look_at(target: RunTarget, *, longest: float | None = None) -> Look:
-    """What the platform says of the target's machine now. Never raises for a platform's fault."""
+    """What the platform says of the target's machine now. Never raises for a platform's fault, or for one
+    in how it is set up."""
     resource = target.resource
     try:
         platform, machine = platform_for(resource.management_server), resource.ref(target.run.job.credential)

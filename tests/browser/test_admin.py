@@ -8,8 +8,6 @@ from django.contrib import admin
 from django.urls import reverse
 from playwright.sync_api import Page, expect
 
-from inventory.sync import sync
-from ovmst_site import clock
 from ovmst_site.access.models import Membership, Person
 from servicing import engine
 from servicing.nudge import QUEUE
@@ -44,7 +42,8 @@ def models() -> list[Any]:
 def test_no_page_of_it_breaches_the_policy(
     served: Server, new_page: NewPage, root: Person, rows: None, shared_lab: LabSite
 ):
-    """new_page fails the test on any breach and on any error in the console."""
+    """new_page fails the test on any breach and on any error in the console. Each model's list, form, history
+    and empty form."""
     page = new_page(root)
     page.goto("/admin/")
     expect(page).to_have_title("All that there is · OVMST administration")
@@ -65,7 +64,8 @@ def test_no_page_of_it_breaches_the_policy(
             seen += 1
         if page.request.get(reverse(f"{name}_add")).ok:
             page.goto(reverse(f"{name}_add"))
-            expect(page.locator("form .submit-row").first).to_be_visible()
+            if "/admin/" in page.url:  # groups and jobs are made on their pages
+                expect(page.locator("form .submit-row").first).to_be_visible()
     assert seen > 10
 
 
@@ -83,7 +83,6 @@ def test_its_widgets_work_under_the_policy(served: Server, new_page: NewPage, ro
     expect(page.locator(".select2-results__option", has_text="Virtualization")).to_be_visible()
     page.keyboard.press("Escape")
     # Search, a filter, an action
-    sync(shared_lab.server, clock.now())
     page.goto(reverse("admin:inventory_managementserver_changelist"))
     page.locator("#searchbar").fill("lab")
     page.locator("#searchbar").press("Enter")

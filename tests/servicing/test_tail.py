@@ -201,6 +201,31 @@ def test_a_tailer_holds_no_connection_of_a_pool_between_its_looks(run: Run):
     wait_until_nobody_watches()
 
 
+def test_who_comes_right_after_the_last_left_is_not_followed_in_haste(run: Run, monkeypatch: pytest.MonkeyPatch):
+    looks: list[int] = []
+    read = log.after
+
+    def count(*args: Any, **kwargs: Any) -> Any:
+        looks.append(1)
+        return read(*args, **kwargs)
+
+    monkeypatch.setattr(log, "after", count)
+
+    async def watch() -> None:
+        first = tail.watch(run.pk, log.START)
+        await asyncio.sleep(0.3)
+        tail.leave(run.pk, first)
+        second = tail.watch(run.pk, log.START)  # before the tailer has noticed: no await in between
+        looks.clear()
+        await asyncio.sleep(1)
+        tail.leave(run.pk, second)
+
+    thread, _ = follow(watch)
+    thread.join()
+    assert 1 <= len(looks) <= 1 / tail.EVERY + 2
+    wait_until_nobody_watches()
+
+
 def test_nothing_begins_once_the_process_stops(run: Run, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(tail, "_stopping", False)
 

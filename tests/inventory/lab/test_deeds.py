@@ -89,6 +89,13 @@ def test_what_cannot_be_done_now_is_said(bench: LabBench, servicing: Servicing, 
         perform(bench.world, deed, "m1", **arguments_for(BY_NAME[deed]))
 
 
+def test_what_somebody_runs_is_not_started_twice(bench: LabBench, servicing: Servicing) -> None:
+    perform(bench.world, "start", "m1", host="h2", network="production")
+    with pytest.raises(ValueError, match="running already"):
+        perform(bench.world, "start", "m1", host="h1", network="production")
+    assert summary(bench.world, where="awake").found == 1
+
+
 def test_a_fault_on_request_happens_once(bench: LabBench, servicing: Servicing) -> None:
     perform(bench.world, "fail", "m1", call="mark", times="1", reason="a cable")
     with pytest.raises(TryLater, match="a cable"):

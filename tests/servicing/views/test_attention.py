@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from inventory.models import Host
+from inventory.models import Credential, Host, StoredResource
 from ovmst_site.faults import TryLater
 from servicing.models import Run, RunTarget
 from servicing.views import looks
@@ -31,7 +31,7 @@ def test_every_page_says_so_until_it_is_resolved(
     for address in ("/", "/jobs/", "/groups/", "/help/", "/attention/"):
         text = page.get(address).content.decode()
         assert '<a class="attention-flag" href="/attention/">' in text
-    assert "attention-flag" not in others_page.get("/").content.decode()
+    assert 'class="attention-flag"' not in others_page.get("/").content.decode()
 
 
 def test_the_list_says_which_why_and_what_is_held(page: Client, parked: RunTarget):
@@ -124,6 +124,19 @@ def test_a_fault_is_shown_as_a_fault(
     text = page.get(f"/attention/{parked.pk}/platform/").content.decode()
     assert "host-1 doesn&#x27;t &lt;i&gt;answer" in text
     assert "not the same as fine" in text
+
+
+def test_a_key_that_does_not_fit_is_said(page: Client, parked: RunTarget):
+    credential = Credential.objects.create(team=parked.run.job.team, name="lost", encrypted=b"sealed elsewhere")
+    StoredResource.objects.update(credential=credential)
+    text = page.get(f"/attention/{parked.pk}/platform/").content.decode()
+    assert "sealed with a key" in text
+
+
+def test_home_brings_the_flag_along(page: Client, parked: RunTarget):
+    part = page.get("/", headers={"HX-Request": "true", "HX-Target": "now"}).content.decode()
+    assert '<span id="attention-flag" hx-swap-oob="true">' in part
+    assert '1<span class="flag-words"> needs attention' in part
 
 
 def test_a_platform_that_hangs_does_not_hold_the_page(
