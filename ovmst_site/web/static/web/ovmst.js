@@ -78,10 +78,13 @@ document.addEventListener("htmx:pushedIntoHistory", () => {
   }
 });
 
-// A refresh that was asked for before something else took its place comes too late: it would show the old filter.
+// A refresh yields to what a person asked for: it would show the old filter, or take away the link that they
+// clicked before its answer is there.
 document.addEventListener("htmx:beforeSwap", (event) => {
   const { elt } = event.detail.requestConfig;
-  if (elt.matches("[data-refreshes]") && !elt.isConnected) event.detail.shouldSwap = false;
+  if (!elt.matches("[data-refreshes]")) return;
+  const isAsked = [...document.querySelectorAll(".htmx-request")].some((other) => other !== elt);
+  if (isAsked || !elt.isConnected) event.detail.shouldSwap = false;
 });
 
 // What refreshes by itself keeps where its tables were scrolled to.
