@@ -44,7 +44,10 @@ def sync(request: HttpRequest, pk: int) -> HttpResponse:
     found = visible(me, SyncChange.objects.filter(sync=record))
     shown = found.filter(what=what) if what in SyncChange.What.values else found
     listing = Listing(request, shown, CHANGES, sort="name")
-    counts = [(value, label, getattr(record, _COUNTED[value])) for value, label in SyncChange.What.choices]
+    counts = [
+        (value, label, getattr(record, _COUNTED[SyncChange.What(value)]))
+        for value, label in SyncChange.What.choices
+    ]
     context = {
         "record": record,
         "counts": counts,
