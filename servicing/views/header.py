@@ -1,5 +1,6 @@
 """What every page's header says."""
 
+from functools import cache
 from typing import Any
 
 from django.http import HttpRequest
@@ -21,4 +22,4 @@ def header(request: HttpRequest) -> dict[str, Any]:
 
     if not hasattr(request, "user"):
         return {"attention_count": 0, "lab_server": None}
-    return {"attention_count": SimpleLazyObject(count), "lab_server": SimpleLazyObject(lab)}
+    return {"attention_count": cache(count), "lab_server": SimpleLazyObject(lab)}
