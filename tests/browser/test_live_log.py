@@ -203,7 +203,9 @@ def test_the_page_holds_so_many_lines_and_brings_earlier_ones_back(
     expect(page.locator("li[data-cursor]").last).to_contain_text("line 100")
     expect(page.locator("li[data-cursor]")).to_have_count(20)
     page.get_by_role("link", name="Earlier lines").click()
-    expect(page.locator("li[data-cursor]").last).to_contain_text("line 80")
+    expect(page.locator("li[data-cursor]")).to_have_count(100)
+    expect(page.locator("li[data-cursor]").first).to_contain_text("line 1")
+    expect(page.locator("li[data-cursor]").last).to_contain_text("line 100")
 
 
 def test_who_reads_above_is_not_pulled_down(
