@@ -24,7 +24,7 @@ SYNCED = 10_000
 ROUNDS = 5
 PAGES = {
     "machines": "/machines/",
-    "machines, searched": "/machines/?q=web-17",
+    "machines, searched": "/machines/?q=web-1",
     "machines, last page by size": "/machines/?sort=-size&page=1000",
     "groups": "/groups/",
     "jobs": "/jobs/",
