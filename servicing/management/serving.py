@@ -1,6 +1,5 @@
 """What the commands that serve have in common: one server a data folder, migrated, stopped cleanly."""
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -9,9 +8,8 @@ from django.db import DatabaseError, connection
 
 from ovmst_site import embedded
 from ovmst_site.embedded import CannotServe, Embedded
-from servicing import engine, ledger, tail
+from servicing import engine, tail
 
-log = logging.getLogger(__name__)
 MIGRATION_LOCK = 0x0F57  # any number that nothing else locks by on this database
 
 
@@ -43,7 +41,6 @@ def serve(
                 threads=threads,
                 ready=lambda: ready(site, url),
                 stopping=_stopping,
-                stopped=_give_back,
             )
             embedded.catch_signals(site.on_signal)
             _migrate()
@@ -77,13 +74,7 @@ def _alone_on_postgresql() -> Iterator[None]:
 
 
 def _stopping() -> None:
-    """Open streams end, and steps that are under way are the last."""
+    """Open streams end, and steps that are under way are the last. Who finishes one lets go of its machine; a
+    call that is given up may take effect all the same, so its lease is left to run out."""
     tail.stop_all()
     engine.STOPPING.set()
-
-
-def _give_back() -> None:
-    try:
-        ledger.give_back(engine.WORKER)
-    except DatabaseError as error:
-        log.warning("Leases could not be given back (%s); they run out.", type(error).__name__)

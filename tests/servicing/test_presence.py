@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from inventory.models import ManagementServer
 from ovmst_site.locks import FileLock
 from servicing import engine, ledger, presence
 from servicing.actions import QUEUE
@@ -84,15 +85,17 @@ def test_the_lock_lies_beside_an_embedded_database_only(monkeypatch: pytest.Monk
         assert presence.lock_file() == expected
 
 
-def test_a_worker_that_ends_gives_back_what_is_its_own(lab: LabSite):
+def test_where_a_call_may_outlive_its_process_leases_run_out(lab: LabSite, lock_file: Path):
+    """libvirt's daemon goes on with a start whose caller was killed."""
     lab.machine("m1")
-    lab.machine("m2")
     lab.start()
-    claimed(lab, "me")
-    others = claimed(lab, "another")[0]
-    assert ledger.give_back("me") == 1
-    assert ledger.next_due(QUEUE, lab.clock.now())
-    ledger.renew(others, lab.clock.now(), LENGTH)
+    ManagementServer.objects.update(kind="libvirt")
+    claimed(lab, "killed, or ended in the middle of a call")
+    with presence.performing() as taken:
+        assert taken == 0
+        assert not ledger.next_due(QUEUE, lab.clock.now())
+        lab.clock.jump(LENGTH)
+        assert ledger.next_due(QUEUE, lab.clock.now())
 
 
 def test_a_worker_that_ends_lets_go_after_the_step_it_is_at(lab: LabSite):
