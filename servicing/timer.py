@@ -21,7 +21,7 @@ class LookForDueWork(bootsteps.StartStopStep):
     other's work; what is found goes to the worker's pool.
 
     It stops before the pool does, and has the engine stop then: a warm shutdown waits for steps, not for work
-    to run out.
+    to run out. Told to end while it starts, it ends: nobody takes that back in a process's life.
     """
 
     requires = ("celery.worker.components:Pool",)
@@ -37,7 +37,6 @@ class LookForDueWork(bootsteps.StartStopStep):
             raise ImproperlyConfigured("Start workers with --pool threads: steps wait for others, not for a CPU.")
         presence.perform_until_the_end()
         close_old_connections()
-        self._stop.clear()
         self._free = threading.Semaphore(worker.concurrency)
         self._thread = threading.Thread(target=self._look_until_stopped, args=(worker,), daemon=True)
         self._thread.start()
