@@ -161,7 +161,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {"polling_interval": 0.005} if CELERY_BROKER_U
 LEASE_SECONDS = env.number("LEASE_SECONDS", 90)
 # How often a step looks again at work that goes on over there.
 POLL_SECONDS = env.number("POLL_SECONDS", 2)
-# A planned start that is found later than this was missed (OVMST was down), and isn't made up for.
+# A planned start that is found later than this was missed (OVMST was down, say), and isn't made up for.
 START_LATE_HOURS = env.number("START_LATE_HOURS", 1)
 # Calls to one management server at a time, in one worker process.
 CALLS_PER_SERVER = int(env.number("CALLS_PER_SERVER", 8))

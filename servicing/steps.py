@@ -61,7 +61,8 @@ def place(ctx: Context) -> Outcome:
     """Reserve a slot and memory on a host of the job, in one conditional update."""
     host = ctx.ledger.reserve(ctx.notes.memory_mb)
     if host is None:
-        return Wait(max(ctx.poll, 2), "no slot free")
+        # Thousands may wait here. Who frees a slot wakes the first; a look by itself is for slots that are new.
+        return Wait(max(2 * ctx.poll, 2), "no slot free")
     return Done(f"on {host.name}")
 
 

@@ -64,14 +64,29 @@ class LookForDueWork(bootsteps.StartStopStep):
             finally:
                 close_old_connections()
             if due and self._free is not None and self._free.acquire(blocking=False):
-                worker.pool.apply_async(self._advance, (queue,))
+                self._submit(worker, queue)
 
-    def _advance(self, queue: str) -> None:
+    def _submit(self, worker: Any, queue: str) -> None:
         try:
-            engine.advance_due(queue, stop=self._stop.is_set)
+            worker.pool.apply_async(self._advance, (worker, queue))
+        except RuntimeError:  # the pool takes nothing more: the worker ends
+            self._release()
+
+    def _advance(self, worker: Any, queue: str) -> None:
+        goes_on = False
+        try:
+            engine.advance_due(queue, stop=self._stop.is_set, longest=engine.SLICE)
+            goes_on = not self._stop.is_set() and ledger.next_due(queue, clock.now())
         except DatabaseError as error:
             log.warning("The database went away (%s); leases run out and are taken again.", type(error).__name__)
         finally:
             close_old_connections()
-            if self._free is not None:
-                self._free.release()
+            if not goes_on:
+                self._release()
+        if goes_on:
+            # Behind what else waits for a thread: a planned start comes first now, however much is due.
+            self._submit(worker, queue)
+
+    def _release(self) -> None:
+        if self._free is not None:
+            self._free.release()
