@@ -98,7 +98,7 @@ def fetch(ctx: Context, seen: Observed) -> Outcome:
     if seen.failed_operation:
         raise GiveUp(f"it could not be brought to {ctx.on.name}: {seen.failed_operation}")
     if not ctx.ledger.take_transfer():
-        return Wait(ctx.poll, "all transfers of its library server are taken", counts=False)
+        return Wait(ctx.poll, looks.TRANSFERS_TAKEN, counts=False)
     ctx.platform.fetch(ctx.machine, ctx.on, ctx.ledger.operation())
     return Wait(ctx.poll, f"on its way to {ctx.on.name}")
 
