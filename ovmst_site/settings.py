@@ -19,7 +19,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 DATA = Path(env.text("DATA", str(BASE_DIR / ".data"))).absolute()
 DATA.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-DATABASES = {"default": database(env.text("DATABASE_URL"), DATA)}
+DATABASES = {"default": database(env.text("DATABASE_URL"), DATA, int(env.number("DATABASE_POOL", 20)))}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Keys -----------------------------------------------------------------------------------------------

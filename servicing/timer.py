@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, close_old_connections
 
-from ovmst_site import clock
+from ovmst_site import clock, pool
 from servicing import engine, ledger, presence
 
 log = logging.getLogger(__name__)
@@ -35,6 +35,8 @@ class LookForDueWork(bootsteps.StartStopStep):
     def start(self, worker: Any) -> None:
         if worker.pool_cls.__module__ != "celery.concurrency.thread":
             raise ImproperlyConfigured("Start workers with --pool threads: steps wait for others, not for a CPU.")
+        if reason := pool.too_many(worker.concurrency):
+            raise ImproperlyConfigured(reason)
         presence.perform_until_the_end()
         close_old_connections()
         self._free = threading.Semaphore(worker.concurrency)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from django.core.management import CommandError, CommandParser, call_command
 from django.db import DatabaseError, connection
 
-from ovmst_site import embedded
+from ovmst_site import embedded, pool
 from ovmst_site.embedded import CannotServe, Embedded
 from servicing import engine, tail
 
@@ -31,8 +31,11 @@ def serve(
 
     `prepare` is called once the database is migrated, `ready` with the server and its URL once pages answer.
     Without `threads` there is no worker. Raises CommandError, having changed nothing, where a server runs on
-    this data folder already, the port is taken, or the database can't be written.
+    this data folder already, the port is taken, the database can't be written, or it has fewer connections than
+    there are threads.
     """
+    if threads and (reason := pool.too_many(threads)):
+        raise CommandError(reason)
     try:
         with embedded.only_server(), embedded.listen(host, port) as bound:
             url = embedded.address(bound)
