@@ -26,9 +26,11 @@ _begun = False
 def lock_file() -> Path | None:
     """Where the lock lies; None where the database isn't a file of this machine."""
     name = str(connection.settings_dict["NAME"])
-    if connection.vendor != "sqlite" or "memory" in name:  # ":memory:", "file:…?mode=memory"
+    if connection.vendor != "sqlite" or ":memory:" in name or "mode=memory" in name:
         return None
-    return Path(name + ".performing")
+    # However the file is named: by a link, or from another folder.
+    path = Path(name).resolve()
+    return path.with_name(path.name + ".performing")
 
 
 @contextmanager

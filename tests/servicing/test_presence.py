@@ -70,9 +70,15 @@ def test_where_the_database_is_no_file_leases_run_out(lab: LabSite, monkeypatch:
     assert not ledger.next_due(QUEUE, lab.clock.now())
 
 
-def test_the_lock_lies_beside_an_embedded_database_only(monkeypatch: pytest.MonkeyPatch):
+def test_the_lock_lies_beside_an_embedded_database_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    beside = tmp_path / "memory" / "ovmst.sqlite3.performing"
+    (tmp_path / "link").symlink_to(tmp_path / "memory" / "ovmst.sqlite3")
+    monkeypatch.chdir(tmp_path)
     for vendor, name, expected in [
-        ("sqlite", "/data/ovmst.sqlite3", Path("/data/ovmst.sqlite3.performing")),
+        ("sqlite", str(tmp_path / "memory" / "ovmst.sqlite3"), beside),
+        ("sqlite", str(tmp_path / "link"), beside),
+        ("sqlite", "memory/../memory/ovmst.sqlite3", beside),
+        ("sqlite", ":memory:", None),
         ("sqlite", "file:memorydb_default?mode=memory&cache=shared", None),
         ("postgresql", "ovmst", None),
     ]:
