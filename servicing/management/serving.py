@@ -9,6 +9,7 @@ from django.db import DatabaseError, connection
 from ovmst_site import embedded, pool
 from ovmst_site.embedded import CannotServe, Embedded
 from servicing import engine, tail
+from servicing import log as eventlog
 
 MIGRATION_LOCK = 0x0F57  # any number that nothing else locks by on this database
 
@@ -57,6 +58,7 @@ def _migrate() -> None:
     try:
         with _alone_on_postgresql():
             call_command("migrate", verbosity=0, interactive=False)
+            eventlog.mend()
     except DatabaseError as error:
         where = connection.settings_dict["NAME"] if connection.vendor == "sqlite" else "see OVMST_DATABASE_URL"
         raise CommandError(f"The database can't be brought up to date: {error} ({where})") from error
