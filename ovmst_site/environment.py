@@ -51,8 +51,8 @@ class Environment:
 
 def database(url: str, data: Path, pool: int = 20) -> dict[str, Any]:
     """Django's DATABASES entry for `sqlite:///PATH`, `postgresql://user:password@host:port/name?option=value`,
-    or, when the URL is empty, the embedded default: a SQLite file in the data folder. `pool` is how many connections
-    a process keeps to PostgreSQL at most."""
+    or, when the URL is empty, the embedded default: a SQLite file in the data folder. `pool` is how many
+    connections a process keeps to PostgreSQL at most."""
     if not url:
         return _sqlite(data / "ovmst.sqlite3")
     parts = urlsplit(url)

@@ -66,9 +66,7 @@ def test_where_there_is_no_such_clock_the_monotonic_one_serves(database: Databas
     assert database.asked == 1
 
 
-def test_who_waits_for_a_connection_keeps_nobody_from_the_time(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-):
+def test_who_waits_for_a_connection_keeps_nobody_from_the_time(database: Database, monkeypatch: pytest.MonkeyPatch):
     """Those who have the connections may be the ones who want to know the time."""
     waits, may_go_on = threading.Event(), threading.Event()
     real = Database.execute

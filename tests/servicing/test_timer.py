@@ -8,7 +8,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 
+from ovmst_site import pool
 from ovmst_site.clock import JumpingClock
 from servicing import engine, presence, timer
 from servicing.ledger import Lease
@@ -98,3 +100,14 @@ def test_a_slice_ends_between_two_machines(lab: LabSite, monkeypatch: pytest.Mon
     moments = iter(range(100))
     monkeypatch.setattr(engine, "time", SimpleNamespace(monotonic=lambda: next(moments)))
     assert engine.advance_due("servicing", longest=2.5) == 2
+
+
+def test_a_worker_with_more_threads_than_connections_does_not_start(
+    stopping: threading.Event, monkeypatch: pytest.MonkeyPatch
+):
+    kept = {"OPTIONS": {"pool": {"max_size": 6}}}
+    monkeypatch.setattr(pool, "connection", SimpleNamespace(vendor="postgresql", settings_dict=kept))
+    assert pool.too_many(2) == ""
+    worker = Worker(concurrency=3)
+    with pytest.raises(ImproperlyConfigured, match="OVMST_DATABASE_POOL=7, or use at most 2 threads"):
+        timer.LookForDueWork(worker).start(worker)
