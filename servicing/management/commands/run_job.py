@@ -12,7 +12,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, close_old_connections, connection
 
-from ovmst_site import clock
+from ovmst_site import clock, pool
 from ovmst_site.access.gate import SERVICE
 from servicing import alarms, engine, presence
 from servicing.actions import QUEUE, count_awake, start_run
@@ -33,6 +33,8 @@ class Command(BaseCommand):
         parser.add_argument("--threads", type=int, default=8, help="targets taken on at a time (with --wait)")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["wait"] and (reason := pool.too_many(options["threads"])):
+            raise CommandError(reason)
         job = Job.objects.current().filter(name=options["name"]).first()
         if job is None:
             known = ", ".join(repr(j.name) for j in Job.objects.current()) or "none yet; add one in the admin"
