@@ -9,6 +9,7 @@ from inventory.models.stored_resource import keep_addresses
 from inventory.sync.away import away
 from inventory.sync.planning import COMPARED, Plan
 
+UNKNOWN = StoredResource.Compliance.UNKNOWN.value
 BATCH = 1000  # rows; a database that takes fewer at once splits them
 WRITTEN = [*COMPARED, "share", "team", "missing_since"]
 
@@ -20,12 +21,22 @@ def apply(made: Plan) -> None:
         _leave_alone(made, away(made.server, made.at))
         StoredResource.objects.bulk_create(made.added, batch_size=BATCH)
         updated = [resource for resource, _ in made.changed] + made.returned
+        differences = made.differences | {resource.pk: differing for resource, differing in made.changed}
         for some in _batches(updated):
             locked = StoredResource.objects.select_for_update().filter(pk__in=[r.pk for r in some]).order_by("pk")
-            now = dict(locked.values_list("pk", "generation"))
+            now = {pk: known for pk, *known in locked.values_list("pk", "generation", "compliance")}
+            strange = []
             for resource in some:
-                if now[resource.pk] != made.generations[resource.pk]:  # published since the platform was asked
-                    resource.generation = now[resource.pk]
+                generation, compliance = now[resource.pk]
+                if generation != made.generations[resource.pk]:  # published since the platform was asked
+                    resource.generation = generation
+                elif "generation" in differences[resource.pk]:
+                    strange.append(resource.pk)
+                    if compliance != UNKNOWN:
+                        differences[resource.pk]["compliance"] = {"old": compliance, "new": UNKNOWN}
+            # What OVMST found out was true of another state than the one that its library publishes now.
+            if strange:
+                StoredResource.objects.filter(pk__in=strange).update(compliance=UNKNOWN, compliant_at=None)
         # Every row is there already, so each insert is an update; a CASE for each row and field takes minutes.
         StoredResource.objects.bulk_create(
             updated, batch_size=BATCH, update_conflicts=True, unique_fields=["id"], update_fields=WRITTEN

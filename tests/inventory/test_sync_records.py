@@ -64,6 +64,30 @@ def test_what_a_sync_does_not_write_stays(lab: LabSite):
     assert {name: getattr(resource, name) for name in kept} == kept
 
 
+@pytest.mark.parametrize("away", [False, True], ids=["seen all the time", "missing in between"])
+def test_a_machine_that_was_put_back_to_another_state_is_not_compliant_any_more(lab: LabSite, away: bool):
+    for name in ("m1", "m2"):
+        lab.machine(name)
+    again(lab)
+    StoredResource.objects.update(compliance="compliant", compliant_at=clock.now())
+    was = StoredResource.objects.get(external_id="m1").generation
+    if away:
+        rename(lab, "m1", share="elsewhere")
+        again(lab)
+        rename(lab, "m1", share="gold")
+    restored = lab.world.outsiders.publish("m1")
+    told = changes(again(lab), "returned" if away else "changed")
+    assert told == {
+        "m1": {
+            "generation": {"old": was, "new": restored},
+            "compliance": {"old": "compliant", "new": "unknown"},
+        }
+    }
+    put_back, other = StoredResource.objects.order_by("external_id")
+    assert (put_back.generation, put_back.compliance, put_back.compliant_at) == (restored, "unknown", None)
+    assert (other.compliance, other.compliant_at is None) == ("compliant", False)
+
+
 def test_a_sync_that_fails_says_why_and_changes_nothing(lab: LabSite):
     lab.machine("m1")
     again(lab)
