@@ -1,5 +1,7 @@
 """The plan is written in one transaction, in a constant number of queries for each thousand machines."""
 
+import shlex
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from django.db import transaction
@@ -8,17 +10,24 @@ from inventory.models import ManagementServer, StoredResource
 from inventory.models.stored_resource import keep_addresses
 from inventory.sync.away import away
 from inventory.sync.planning import COMPARED, Plan
+from ovmst_site.faults import NeedsAttention
 
 UNKNOWN = StoredResource.Compliance.UNKNOWN.value
 BATCH = 1000  # rows; a database that takes fewer at once splits them
 WRITTEN = [*COMPARED, "share", "team", "missing_since"]
 
 
-def apply(made: Plan) -> None:
+def apply(made: Plan, *, even_empty: bool = False) -> None:
     """Write the plan. Nothing is deleted: what vanished is marked missing. What OVMST is servicing is left
-    alone; the plan then says so too."""
+    alone; the plan then says so too.
+
+    Raises NeedsAttention, changing nothing, where a share lists none of the machines that it had: a folder on
+    which nothing is mounted looks like that. With `even_empty` a person has said that it is so.
+    """
     with transaction.atomic():
         _leave_alone(made, away(made.server, made.at))
+        if not even_empty:
+            _must_list_something(made)
         StoredResource.objects.bulk_create(made.added, batch_size=BATCH)
         updated = [resource for resource, _ in made.changed] + made.returned
         differences = made.differences | {resource.pk: differing for resource, differing in made.changed}
@@ -55,6 +64,18 @@ def _leave_alone(made: Plan, pks: set[int]) -> None:
     made.returned = [resource for resource in made.returned if resource.pk not in pks]
     made.missing = [resource for resource in made.missing if resource.pk not in pks]
     made.left_alone = before - len(made.changed) - len(made.returned) - len(made.missing)
+
+
+def _must_list_something(made: Plan) -> None:
+    gone = Counter(resource.share for resource in made.missing if resource.share is not None)
+    wrong = [
+        f"the share {share.path!r} lists none of the {count} machines that it had: is it mounted?"
+        for share, count in gone.items()
+        if count > 1 and share.pk not in made.listed  # one alone may well have been taken away
+    ]
+    if wrong:
+        command = f"manage.py sync_inventory --even-empty {shlex.quote(made.server.name)}"
+        raise NeedsAttention(f"{'; '.join(wrong)} If they are really gone, say so: {command}")
 
 
 def _batches(rows: Sequence[StoredResource]) -> Iterator[Sequence[StoredResource]]:

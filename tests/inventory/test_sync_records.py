@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.core.management import call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
@@ -16,7 +17,9 @@ from inventory.sync import AlreadySyncing, recording, sync
 from ovmst_site import clock
 from ovmst_site.access.gate import SERVICE
 from ovmst_site.access.models import Person
-from ovmst_site.faults import Fault, TryLater
+from ovmst_site.faults import Fault, NeedsAttention, TryLater
+from servicing import engine
+from servicing.actions import QUEUE
 from servicing.models import RunTarget
 from tests.factories import LabSite, make_lab_site
 from tests.inventory.syncing import MINUTE, again, changes, listing, rename
@@ -86,6 +89,37 @@ def test_a_machine_that_was_put_back_to_another_state_is_not_compliant_any_more(
     put_back, other = StoredResource.objects.order_by("external_id")
     assert (put_back.generation, put_back.compliance, put_back.compliant_at) == (restored, "unknown", None)
     assert (other.compliance, other.compliant_at is None) == ("compliant", False)
+
+
+def test_a_share_that_lists_none_of_its_machines_is_not_believed(lab: LabSite):
+    for n in range(3):
+        lab.machine(f"m{n}")
+    again(lab)
+    for n in range(3):
+        rename(lab, f"m{n}", share="elsewhere")
+    lab.machine("new")
+    rename(lab, "new", share="elsewhere")
+    with pytest.raises(NeedsAttention, match="'gold' lists none of the 3 machines that it had: is it mounted"):
+        again(lab)
+    failed = SyncRecord.objects.latest("pk")
+    assert (failed.result, "--even-empty" in failed.reason) == ("failed", True)
+    assert not StoredResource.objects.exclude(missing_since=None).exists()
+
+    lab.clock.jump(MINUTE)
+    call_command("sync_inventory", lab.server.name, "--even-empty")
+    assert StoredResource.objects.exclude(missing_since=None).count() == 3
+    assert again(lab).result == "succeeded"  # they are known to be missing: nothing is left to ask about
+
+
+def test_a_share_that_lists_something_may_have_lost_the_rest(lab: LabSite):
+    for n in range(4):
+        lab.machine(f"m{n}")
+    again(lab)
+    for n in range(3):
+        rename(lab, f"m{n}", share="elsewhere")
+    assert again(lab).missing == 3
+    rename(lab, "m3", share="elsewhere")  # one alone may well have been taken away
+    assert again(lab).missing == 1
 
 
 def test_a_sync_that_fails_says_why_and_changes_nothing(lab: LabSite):
@@ -244,6 +278,20 @@ def test_what_came_back_while_the_library_was_read_is_not_missing(
     record = again(moving_lab)
     assert RunTarget.objects.get().outcome == "succeeded"
     assert (record.missing, record.left_alone) == (0, 1)
+
+
+def test_a_share_whose_machines_are_all_being_serviced_may_list_none(
+    moving_lab: LabSite, monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("m1", "m2"):
+        moving_lab.machine(name)
+    moving_lab.start()
+    while RunTarget.objects.exclude(step="install").exists():
+        engine.advance_due(QUEUE)
+        assert moving_lab.jump_to_next()
+    listing(monkeypatch, of_the_library)
+    record = again(moving_lab)
+    assert (record.result, record.missing, record.left_alone) == ("succeeded", 0, 2)
 
 
 def test_what_only_waits_for_its_turn_may_be_missing(moving_lab: LabSite):
