@@ -32,8 +32,10 @@ def apply(made: Plan, *, even_empty: bool = False) -> None:
         updated = [resource for resource, _ in made.changed] + made.returned
         differences = made.differences | {resource.pk: differing for resource, differing in made.changed}
         for some in _batches(updated):
-            locked = StoredResource.objects.select_for_update().filter(pk__in=[r.pk for r in some]).order_by("pk")
-            now = {pk: known for pk, *known in locked.values_list("pk", "generation", "compliance")}
+            # Not its key: a run that starts refers to these rows, in another order, and isn't to wait for them.
+            rows = StoredResource.objects.select_for_update(no_key=True).filter(pk__in=[r.pk for r in some])
+            locked = rows.order_by("pk").values_list("pk", "generation", "compliance")
+            now = {pk: known for pk, *known in locked}
             strange = []
             for resource in some:
                 generation, compliance = now[resource.pk]
