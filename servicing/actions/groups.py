@@ -30,7 +30,9 @@ def create_group(
     resources: Iterable[StoredResource] = (),
     filter: Mapping[str, Any] | None = None,
 ) -> Group:
-    """A group of this team: a list of machines (`resources`), or a saved `filter`."""
+    """A group of this team: a list of machines (`resources`), or a saved `filter`. An empty filter takes all
+    machines; that is to be said, not left out."""
+    _must_say_which(kind, filter)
     group = Group(team=must_act_for(team, by), name=_tidy(name), kind=kind, filter={})
     return _save(group, by, resources, filter or {})
 
@@ -47,6 +49,8 @@ def edit_group(
     """Change what is given. A run that has started keeps its machines."""
     must_own_group(group, by)
     group = Group.objects.get(pk=group.pk)
+    if kind is not None and kind != group.kind:
+        _must_say_which(kind, filter)
     group.name = group.name if name is None else _tidy(name)
     group.kind = group.kind if kind is None else kind
     return _save(group, by, resources, group.filter if filter is None else filter)
@@ -118,6 +122,13 @@ def _locked_list(group: Group) -> Group:
     if locked.kind != Group.Kind.STATIC:
         raise ValidationError(f"The group {locked} is a saved filter: it has no list of machines.")
     return locked
+
+
+def _must_say_which(kind: str, filter: Mapping[str, Any] | None) -> None:
+    if kind == Group.Kind.FILTER and filter is None:
+        raise ValidationError(
+            {"filter": "Say which machines: a filter that is left out isn't one of all machines."}
+        )
 
 
 def _save(group: Group, by: Actor, resources: Iterable[StoredResource] | None, filter: Mapping[str, Any]) -> Group:
