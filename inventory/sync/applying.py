@@ -2,7 +2,6 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Sequence
 
 from django.db import transaction
 
@@ -10,6 +9,7 @@ from inventory.models import ManagementServer, StoredResource
 from inventory.models.stored_resource import keep_addresses
 from inventory.sync.away import away
 from inventory.sync.planning import COMPARED, Plan
+from ovmst_site.batches import batched
 from ovmst_site.faults import NeedsAttention
 
 UNKNOWN = StoredResource.Compliance.UNKNOWN.value
@@ -31,7 +31,7 @@ def apply(made: Plan, *, even_empty: bool = False) -> None:
         StoredResource.objects.bulk_create(made.added, batch_size=BATCH)
         updated = [resource for resource, _ in made.changed] + made.returned
         differences = made.differences | {resource.pk: differing for resource, differing in made.changed}
-        for some in _batches(updated):
+        for some in batched(updated, BATCH):
             # Not its key: a run that starts refers to these rows, in another order, and isn't to wait for them.
             rows = StoredResource.objects.select_for_update(no_key=True).filter(pk__in=[r.pk for r in some])
             locked = rows.order_by("pk").values_list("pk", "generation", "compliance")
@@ -52,7 +52,7 @@ def apply(made: Plan, *, even_empty: bool = False) -> None:
         StoredResource.objects.bulk_create(
             updated, batch_size=BATCH, update_conflicts=True, unique_fields=["id"], update_fields=WRITTEN
         )
-        for some in _batches(made.missing):
+        for some in batched(made.missing, BATCH):
             StoredResource.objects.filter(pk__in=[r.pk for r in some]).update(missing_since=made.at)
         readdressed = [resource for resource, differing in made.changed if "mac_addresses" in differing]
         readdressed += [r for r in made.returned if "mac_addresses" in made.differences[r.pk]]
@@ -78,8 +78,3 @@ def _must_list_something(made: Plan) -> None:
     if wrong:
         command = f"manage.py sync_inventory --even-empty {shlex.quote(made.server.name)}"
         raise NeedsAttention(f"{'; '.join(wrong)} If they are really gone, say so: {command}")
-
-
-def _batches(rows: Sequence[StoredResource]) -> Iterator[Sequence[StoredResource]]:
-    for start in range(0, len(rows), BATCH):
-        yield rows[start : start + BATCH]
