@@ -115,12 +115,12 @@ def _groups_and_jobs(server: ManagementServer, team: Team) -> Job:
     for system in sorted(set(machines.values_list("operating_system", flat=True)) - {""}):
         wanted[f"Demo: {system}"] = (f"All {system}", machines.filter(operating_system=system))
     for name, (title, members) in wanted.items():
-        group, is_new = Group.objects.get_or_create(team=team, name=title[:100])
+        group, is_new = Group.objects.current().get_or_create(team=team, name=title[:100])
         if is_new:
             group.resources.set(members)
         about = {"team": team, "group": group, "update_system": updates, "host_group": hosts}
-        Job.objects.get_or_create(name=name[:100], defaults=about)
-    return Job.objects.get(name=JOB)
+        Job.objects.current().get_or_create(name=name[:100], defaults=about)
+    return Job.objects.current().get(name=JOB)
 
 
 def _administrator(team: Team) -> str:

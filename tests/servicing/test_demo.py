@@ -11,8 +11,10 @@ from inventory.models import ManagementServer, StoredResource, SyncRecord
 from inventory.platforms.base import Found
 from inventory.sync import recording
 from ovmst_site import clock
+from ovmst_site.access.gate import SERVICE
 from ovmst_site.faults import TryLater
 from servicing import demo
+from servicing.actions import delete_group, delete_job
 from tests.inventory.syncing import listing
 
 
@@ -56,6 +58,18 @@ def test_a_demo_goes_on_with_what_it_knows_while_its_lab_is_broken():
     first.world.outsiders.share_answers(first.world.shares()[0].name, False)
     assert demo.set_up().run == first.run
     assert SyncRecord.objects.latest("pk").result == "failed"
+
+
+def test_a_deleted_job_of_the_demo_is_made_again_beside_its_history():
+    first = demo.set_up()
+    first.run.targets.update(state="finished", outcome="skipped", due_at=None, finished_at=clock.now())
+    assert delete_job(first.run.job, SERVICE)  # archived
+    delete_group(first.run.job.group, SERVICE)
+    second = demo.set_up()
+    assert (second.run.job.archived_at, second.run.job.group.archived_at) == (None, None)
+    assert second.run.job != first.run.job
+    assert second.run.targets.count() == demo.MACHINES
+    assert demo.set_up().run == second.run
 
 
 def test_a_lab_that_cannot_be_asked_the_first_time_is_said(monkeypatch: pytest.MonkeyPatch):
