@@ -41,6 +41,7 @@ def apply(made: Plan, *, even_empty: bool = False) -> None:
                 generation, compliance = now[resource.pk]
                 if generation != made.generations[resource.pk]:  # published since the platform was asked
                     resource.generation = generation
+                    differences[resource.pk].pop("generation", None)
                 elif "generation" in differences[resource.pk]:
                     strange.append(resource.pk)
                     if compliance != UNKNOWN:
@@ -48,6 +49,9 @@ def apply(made: Plan, *, even_empty: bool = False) -> None:
             # What OVMST found out was true of another state than the one that its library publishes now.
             if strange:
                 StoredResource.objects.filter(pk__in=strange).update(compliance=UNKNOWN, compliant_at=None)
+        before = len(made.changed)
+        made.changed = [(resource, differing) for resource, differing in made.changed if differing]
+        made.unchanged += before - len(made.changed)
         # Every row is there already, so each insert is an update; a CASE for each row and field takes minutes.
         StoredResource.objects.bulk_create(
             updated, batch_size=BATCH, update_conflicts=True, unique_fields=["id"], update_fields=WRITTEN

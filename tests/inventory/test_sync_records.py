@@ -91,6 +91,32 @@ def test_a_machine_that_was_put_back_to_another_state_is_not_compliant_any_more(
     assert (other.compliance, other.compliant_at is None) == ("compliant", False)
 
 
+def test_a_generation_that_was_published_meanwhile_stays_and_is_no_change(
+    lab: LabSite, monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("m1", "m2", "m3"):
+        lab.machine(name)
+    again(lab)
+    rename(lab, "m3", share="elsewhere")
+    again(lab)
+    rename(lab, "m3", share="gold")
+    rename(lab, "m2", name="new")
+    for name in ("m1", "m2", "m3"):
+        lab.world.outsiders.publish(name)
+
+    def slowly(found: Any) -> Iterator[Any]:
+        yield from list(found)
+        StoredResource.objects.update(generation="newer", compliance="compliant", compliant_at=clock.now())
+
+    # The plan compares with what was there when it asked; the rows have a newer generation when it is applied.
+    listing(monkeypatch, slowly)
+    record = again(lab)
+    assert (record.changed, record.returned, record.unchanged) == (1, 1, 1)
+    assert changes(record, "changed") == {"m2": {"name": {"old": "m2", "new": "new"}}}
+    assert changes(record, "returned") == {"m3": {}}
+    assert set(StoredResource.objects.values_list("generation", "compliance")) == {("newer", "compliant")}
+
+
 def test_a_share_that_lists_none_of_its_machines_is_not_believed(lab: LabSite):
     for n in range(3):
         lab.machine(f"m{n}")
