@@ -70,8 +70,16 @@ def test_a_filter_group_holds_its_own_teams_machines_only(site: LabSite):
     assert names(group) == ["m1"]
 
 
-NOT_VALID = [{"kind": "x"}, {"page": "2"}, {"share": "0"}, {"q": "\ud800" * 300}, ["kind"]]
-SAYS_NOTHING = [None, {"q": None}, {"q": []}, {"state": {}}, {"first_in_line": False}, {"q": False}, {"q": ["m0"]}]
+NOT_VALID: list[object] = [{"kind": "x"}, {"page": "2"}, {"share": "0"}, {"q": "\ud800" * 300}, ["kind"]]
+SAYS_NOTHING: list[object] = [
+    None,
+    {"q": None},
+    {"q": []},
+    {"state": {}},
+    {"first_in_line": False},
+    {"q": False},
+    {"q": ["m0"]},
+]
 
 
 @pytest.mark.parametrize("filter", NOT_VALID + SAYS_NOTHING)
