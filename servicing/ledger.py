@@ -16,6 +16,7 @@ from django.db.models.functions import Greatest
 
 from inventory.models import Host, LibraryServer
 from inventory.platforms.registry import END_WITH_US
+from ovmst_site.batches import batched
 from ovmst_site.text import clean
 from servicing.models import Event, Operation, RunTarget, StepRecord
 
@@ -123,15 +124,16 @@ def record(
 
 def tell(targets: Sequence[int], line: Line, at: datetime) -> None:
     """Add this line to the log of each of these targets, in the transaction of the caller, who changes them."""
-    RunTarget.objects.filter(pk__in=targets).update(events=F("events") + 1)
-    numbered = RunTarget.objects.filter(pk__in=targets).values_list("pk", "run", "events", "step")
-    Event.objects.bulk_create(
-        [
-            Event(run_id=run, target_id=pk, n=n, at=at, step=step, level=line.level, text=line.text)
-            for pk, run, n, step in numbered
-        ],
-        batch_size=500,
-    )
+    for some in batched(targets):
+        RunTarget.objects.filter(pk__in=some).update(events=F("events") + 1)
+        numbered = RunTarget.objects.filter(pk__in=some).values_list("pk", "run", "events", "step")
+        Event.objects.bulk_create(
+            [
+                Event(run_id=run, target_id=pk, n=n, at=at, step=step, level=line.level, text=line.text)
+                for pk, run, n, step in numbered
+            ],
+            batch_size=500,
+        )
 
 
 def reserve(lease: Lease, host: Host, memory_mb: int) -> bool:

@@ -148,9 +148,6 @@ def cancel(request: HttpRequest, pk: int) -> HttpResponse:
 def retry(request: HttpRequest, pk: int) -> HttpResponse:
     """A new run over what didn't succeed; leads to it."""
     run = _find(request, pk, "change")
-    if run.finished_at is None:
-        messages.error(request, "This run isn't over yet: cancel it, or wait for its end.")
-        return redirect("servicing:run", run.pk)
     try:
         again = retry_failed(run, person(request))
     except ValidationError as error:
