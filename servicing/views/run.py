@@ -22,7 +22,6 @@ from servicing.cycle import Direction
 from servicing.models import Run, RunTarget
 from servicing.run_filters import TargetFilter
 from servicing.tally import STANDINGS, standing, tally
-from servicing.telling import closing_line
 from servicing.views import log
 
 State = RunTarget.State
@@ -118,7 +117,6 @@ def run(request: HttpRequest, pk: int) -> HttpResponse:
         "may_change": may(request.user, run, "change"),
         "is_over": is_over,
         "took": (run.finished_at or clock.now()) - run.started_at,
-        "closing": closing_line(run) if is_over else "",
         "poll_every": POLL_EVERY,
         "log_form": log.empty_form(),
         "log_end": lambda: log.tail(run),  # asked where the whole page is drawn

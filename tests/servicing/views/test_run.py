@@ -13,7 +13,6 @@ from ovmst_site.access.models import Person
 from servicing.actions import cancel_run
 from servicing.models import Run, RunTarget
 from servicing.tally import tally
-from servicing.telling import closing_line
 from tests.factories import LabSite
 from tests.servicing.views.rows import make_run
 
@@ -98,16 +97,14 @@ def test_the_part_that_refreshes_brings_the_counts_along_and_keeps_the_filter(pa
     assert 'name="sort" value="name"' in said
 
 
-def test_a_finished_run_says_its_closing_line_and_is_quiet(page: Client, lab: LabSite):
+def test_a_finished_run_is_quiet(page: Client, lab: LabSite):
     lab.machine("m1")
     lab.machine("m2")
     run = lab.start()
     lab.run_to_end(run)
     run.refresh_from_db()
     said = page.get(f"/runs/{run.pk}/").content.decode()
-    line = f"run {run.pk}: 2 targets, 2 succeeded, 0 partial, 0 restored, 0 skipped, 0 need attention"
-    assert line in said
-    assert closing_line(run, 0) == f"{line}, 0 awake"
+    assert ">finished<" in said
     assert 'hx-trigger="run-changed' not in said
     assert "every 10s" not in said
     assert "/cancel/" not in said
@@ -124,6 +121,14 @@ def test_what_a_person_may_not_see_is_not_there(others_page: Client, lab: LabSit
         assert others_page.post(f"/runs/{run.pk}/{path}").status_code == 404
     assert not run.targets.exclude(cancel_requested_at=None).exists()
     assert Run.objects.count() == 1
+
+
+def test_what_a_person_resolved_needs_no_attention_any_more(page: Client, lab: LabSite):
+    run = make_run(lab, 4, finished=True)
+    run.targets.filter(outcome=RunTarget.Outcome.RESTORED).update(outcome=RunTarget.Outcome.RESOLVED)
+    said = " ".join(page.get(f"/runs/{run.pk}/").content.decode().split())
+    assert "<b>2</b> resolved by a person" in said
+    assert "2 need attention" not in said
 
 
 def test_a_target_belongs_to_its_run(page: Client, lab: LabSite):
