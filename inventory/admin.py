@@ -122,8 +122,8 @@ class StoredResourceAdmin(CountedAdmin):
     # What inventory finds and servicing records isn't typed; its team is its share's. How it is reached is changed
     # on its own page, by the action that knows the rules.
     readonly_fields = [
-        *("management_server", "external_id", "name", "kind", "share", "team", "uuid", "mac_addresses", "generation"),
-        *("missing_since", "last_serviced_at", "compliant_at", "compliance", "handed_out_to"),
+        *("management_server", "external_id", "name", "kind", "share", "team", "uuid", "mac_addresses"),
+        *("generation", "missing_since", "last_serviced_at", "compliant_at", "compliance", "handed_out_to"),
         *(name for name in CHANNEL if name != "credential"),
         "how_it_is_reached",
     ]

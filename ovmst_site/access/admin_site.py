@@ -15,17 +15,14 @@ class GatedRelationFilter(admin.RelatedOnlyFieldListFilter):
     """A filter by a related row offers what the rows that the person sees lead to; of what belongs to teams, only
     what they may see itself. Django's own offers the whole related table."""
 
-    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> Any:
         model = field.remote_field.model
         led_to = model_admin.get_queryset(request).order_by().values(f"{self.field_path}__pk")
         wanted = Q(pk__in=led_to)
         if not isinstance(getattr(model, "team_path", None), NoTeam):
             wanted &= Q(pk__in=visible(request.user, model._default_manager.all()).order_by().values("pk"))
         ordering = self.field_admin_ordering(field, request, model_admin)
-        choices: list[tuple[str, str]] = field.get_choices(
-            include_blank=False, limit_choices_to=wanted, ordering=ordering
-        )
-        return choices
+        return field.get_choices(include_blank=False, limit_choices_to=wanted, ordering=ordering)
 
 
 class GatedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]

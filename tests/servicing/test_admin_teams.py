@@ -60,9 +60,7 @@ def test_no_list_names_what_is_another_teams(staff: Client, lab: LabSite, others
 
 
 def test_a_filter_still_offers_what_the_own_rows_lead_to(staff: Client, lab: LabSite, others: Team):
-    second = LibraryShare.objects.create(
-        library_server=lab.share.library_server, path="second", team=lab.job.team
-    )
+    second = LibraryShare.objects.create(library_server=lab.share.library_server, path="second", team=lab.job.team)
     rows: dict[str, Any] = {"management_server": lab.server, "team": lab.job.team}
     StoredResource.objects.create(share=second, external_id="a", name="alpha", **rows)
     StoredResource.objects.create(share=lab.share, external_id="b", name="beta", **rows)

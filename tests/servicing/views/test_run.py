@@ -143,7 +143,7 @@ def test_cancelling_asks_first_and_says_what_it_means(page: Client, ada: Person,
     assert "4 being serviced" in said
     assert not run.targets.exclude(cancel_requested_at=None).exists(), "asking changes nothing"
     answer = page.post(f"/runs/{run.pk}/cancel/", follow=True)
-    assert "6 machines asked to turn back." in answer.content.decode()
+    assert "2 queued machines skipped and 4 machines asked to turn back." in answer.content.decode()
     asked = run.targets.exclude(cancel_requested_at=None)
     assert set(asked.values_list("state", flat=True)) == {"queued", "active"}
     assert set(asked.values_list("cancel_requested_by", flat=True)) == {"ada"}
@@ -199,7 +199,7 @@ def test_a_targets_way_shows_steps_operations_and_packages(page: Client, lab: La
     target = run.targets.get()
     said = page.get(f"/runs/{run.pk}/targets/{target.pk}/").content.decode()
     for step in target.step_records.values_list("step", flat=True):
-        assert f"{step}</th>" in said
+        assert f"{step.replace('_', ' ')}</th>" in said
     operations = list(target.operations.values_list("name", flat=True))
     assert operations
     for name in operations:
