@@ -86,6 +86,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "ovmst_site.web.middleware.StaticFiles",
+    "ovmst_site.web.middleware.NothingKept",
     "ovmst_site.web.middleware.WholePageSignIn",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",

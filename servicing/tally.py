@@ -94,7 +94,7 @@ class Tally:
 
     def __str__(self) -> str:
         said = ", ".join(f"{part.count} {part.label}" for part in self.segments)
-        return f"{self.over} of {self.total} over: {said}" if said else "no targets"
+        return f"{self.over} of {self.total} ended: {said}" if said else "no targets"
 
 
 def tallies(runs: Iterable[int]) -> dict[int, Tally]:
