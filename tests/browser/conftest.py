@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, expect, sync_playwright
 
 from ovmst_site.access.models import Person
 from tests.serving import Server, session_of
@@ -30,18 +30,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("browser")
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def launched(playwright: Playwright) -> Browser:
+    """Debian's Chromium, without a screen. CI has one; elsewhere a test that needs one is skipped."""
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None and os.environ.get("CI"):
         pytest.fail("CI has a browser: .ci/run installs chromium")
     if path is None:
         pytest.skip("RAN WITHOUT a browser: install Debian's chromium")
+    return playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
     # Playwright's synchronous interface runs a loop in this thread, which Django takes for an async view.
     before = os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE")
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        opened = launched(playwright)
         yield opened
         opened.close()
     if before is None:
