@@ -24,6 +24,15 @@ def test_run_job_says_what_it_did_and_its_numbers_add_up(lab: LabSite, capsys: p
     assert "1 targets" in capsys.readouterr().out
 
 
+def test_run_job_names_machines_of_which_none_can_be_serviced(lab: LabSite, capsys: pytest.CaptureFixture[str]):
+    lab.machine("m1")
+    lab.start()
+    with pytest.raises(SystemExit):
+        call_command("run_job", "Monthly x", "--wait")
+    assert "1 skipped" in capsys.readouterr().out
+    assert "another run" in lab.serviced().reason
+
+
 def test_an_unknown_job_names_those_there_are(lab: LabSite):
     with pytest.raises(CommandError, match="Monthly x"):
         call_command("run_job", "Weekly")

@@ -43,7 +43,7 @@ class Command(BaseCommand):
                 raise CommandError(f"Job {job.name!r} has no run {options['resume']}.")
         else:
             try:
-                run = start_run(job, SERVICE)
+                run = start_run(job, SERVICE, name_each=True)
             except ValidationError as error:
                 raise CommandError(" ".join(error.messages)) from error
         self.stdout.write(f"run {run.pk} of {job.name}: {run.targets.count()} targets")
