@@ -28,6 +28,11 @@ def members(group: Group) -> QuerySet[StoredResource]:
         ) from error
 
 
+def strays(group: Group) -> QuerySet[StoredResource]:
+    """Machines on its list that went to another team: no run of this one services them."""
+    return group.resources.exclude(team=group.team_id)
+
+
 def containing(machine: StoredResource, by: Actor) -> tuple[list[Group], list[Group]]:
     """The groups that hold this machine now, and the saved filters of which that can't be told because they
     aren't valid any more. A question for each saved filter of the machine's team."""
