@@ -98,10 +98,10 @@ class Job(models.Model):
         ordering = ["name"]
         constraints = [
             models.UniqueConstraint(
-                fields=["name"],
+                fields=["team", "name"],
                 condition=Q(archived_at=None),
-                name="servicing_job_unique_current_name",
-                violation_error_message="There is a job of this name already.",
+                name="servicing_job_unique_name_of_team",
+                violation_error_message="This team has a job of this name already.",
             )
         ]
 

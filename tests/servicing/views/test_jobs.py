@@ -129,7 +129,7 @@ def test_a_hostile_name_is_a_name(lab: LabSite, page: Client, name: str):
 
 def test_a_taken_name_is_said_at_the_name(lab: LabSite, page: Client):
     answer = page.post("/jobs/new/", filled(lab))
-    assert "There is a job of this name already" in answer.content.decode()
+    assert "This team has a job of this name already" in answer.content.decode()
     assert Job.objects.count() == 1
 
 
