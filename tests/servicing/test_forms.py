@@ -47,7 +47,12 @@ def test_commands_are_read_by_a_shells_rules(text: str):
 
 @pytest.mark.parametrize(
     ("text", "is_closed"),
-    [("'" + "\n" * 9990 + "x", False), ("'" + "\n" * 9990 + "x'", True), ("\\\n" * 5000, True), ("a\n" * 5000, True)],
+    [
+        ("'" + "\n" * 9990 + "x", False),
+        ("'" + "\n" * 9990 + "x'", True),
+        ("\\\n" * 5000, True),
+        ("a\n" * 5000, True),
+    ],
 )
 def test_a_quotation_through_many_lines_is_read_once(monkeypatch: pytest.MonkeyPatch, text: str, is_closed: bool):
     """A small form doesn't keep a processor for seconds: what is read is no more than what was sent."""
