@@ -8,7 +8,6 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from inventory.drivers import forget_platforms
 from inventory.lab import worlds
 from ovmst_site.access.models import Membership, Person
 from ovmst_site.clock import JumpingClock
@@ -26,7 +25,6 @@ NO_POLLING = "servicing.views.run.POLL_EVERY=3600"
 
 @pytest.fixture
 def site(shared_rows: str, jumping_clock: JumpingClock) -> Iterator[LabSite]:
-    forget_platforms()  # keys begin at 1 again: else the last test's world would be served
     site = make_lab_site(jumping_clock)
     for n in range(1, 4):
         site.machine(f"m{n}", name=f"machine {n}")

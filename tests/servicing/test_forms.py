@@ -5,7 +5,6 @@ import shlex
 import pytest
 from django.core.exceptions import ValidationError
 
-from servicing.forms import fields
 from servicing.forms.fields import LONGEST_COMMANDS, CommandsField
 
 ODD = [
@@ -63,7 +62,7 @@ def test_a_quotation_through_many_lines_is_read_once(monkeypatch: pytest.MonkeyP
         return shlex_split(text)
 
     shlex_split = shlex.split
-    monkeypatch.setattr(fields.shlex, "split", split)
+    monkeypatch.setattr("servicing.forms.fields.shlex.split", split)
     field = CommandsField(strip=False)
     if is_closed:
         field.clean(text)

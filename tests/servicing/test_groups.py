@@ -180,23 +180,6 @@ def test_an_edit_brings_no_deleted_group_back(site: LabSite, monkeypatch: pytest
     assert not Group.objects.filter(name="again").exists()
 
 
-def test_a_name_that_another_takes_at_the_same_moment_is_said_at_the_name(
-    site: LabSite, monkeypatch: pytest.MonkeyPatch
-):
-    """The other's row comes between the question whether there is one and the save."""
-    group = create_group(SERVICE, team=site.job.team, name="one")
-    two = create_group(SERVICE, team=site.job.team, name="two")
-    monkeypatch.setattr(Group, "validate_constraints", lambda *args, **kwargs: None)
-    for act in (
-        lambda: create_group(SERVICE, team=site.job.team, name="one"),
-        lambda: edit_group(two, SERVICE, version=1, name=group.name),
-    ):
-        with pytest.raises(ValidationError) as refused:
-            act()
-        assert refused.value.message_dict == {"name": ["This team has a group of this name already."]}
-    assert Group.objects.filter(name="one").count() == 1
-
-
 def test_a_copy_leaves_out_what_went_to_another_team(site: LabSite):
     group = create_group(SERVICE, team=site.job.team, name="g", resources=StoredResource.objects.all())
     StoredResource.objects.filter(external_id="m1").update(team=Team.objects.create(name="Other"))

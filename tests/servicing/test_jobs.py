@@ -76,38 +76,6 @@ def test_what_is_not_valid_is_said_where_it_belongs(lab: LabSite, wrong: dict[st
     assert Job.objects.count() == 1
 
 
-def test_no_team_learns_what_anothers_jobs_are_called(lab: LabSite):
-    other = Team.objects.create(name="Other")
-    theirs = create_job(
-        member_of(other),
-        team=other,
-        name=lab.job.name,
-        group=Group.objects.create(team=other, name="g"),
-        host_group=HostGroup.objects.create(team=other, name="h"),
-        update_system=lab.job.update_system,
-    )
-    assert theirs.name == lab.job.name
-    assert copy_job(theirs, SERVICE).name == copy_job(lab.job, SERVICE).name
-
-
-@pytest.mark.parametrize("act", ["create", "edit", "copy"])
-def test_a_name_that_another_takes_at_the_same_moment_is_said_at_the_name(
-    lab: LabSite, monkeypatch: pytest.MonkeyPatch, act: str
-):
-    """The other's row comes between the question whether there is one and the save."""
-    other = create_job(SERVICE, team=lab.job.team, **fields(lab))
-    monkeypatch.setattr(Job, "validate_constraints", lambda *args, **kwargs: None)
-    acts: dict[str, Callable[[], Any]] = {
-        "create": lambda: create_job(SERVICE, team=lab.job.team, **fields(lab)),
-        "edit": lambda: edit_job(other, SERVICE, version=1, name=lab.job.name, rounds=3),
-        "copy": lambda: copy_job(other, SERVICE, name=lab.job.name),
-    }
-    with pytest.raises(ValidationError) as refused:
-        acts[act]()
-    assert refused.value.message_dict == {"name": ["This team has a job of this name already."]}
-    assert set(Job.objects.values_list("name", "version", "rounds")) == {("Monthly x", 1, 10), ("another", 1, 10)}
-
-
 def test_what_a_job_uses_is_its_teams_own(lab: LabSite):
     other = Team.objects.create(name="Other")
     foreign = {
