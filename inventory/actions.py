@@ -4,6 +4,7 @@ names where a form shows them."""
 import logging
 import re
 from functools import partial
+from types import EllipsisType
 
 from celery import current_app
 from django.core.exceptions import ValidationError
@@ -56,16 +57,18 @@ def change_channel(
     address: str,
     port: int,
     pinned: str,
-    credential: Credential | None,
+    credential: Credential | EllipsisType | None = ...,
 ) -> StoredResource:
-    """How its guest is reached: by which channel, where, showing which key, with which credential. What a run
-    does with it now follows from its next step on."""
+    """How its guest is reached: by which channel, where, showing which key, with which credential: None is none of
+    its own, `...` the one that it has. What a run does with it now follows from its next step on."""
     if not may(by, machine, "change"):
         raise ValidationError("There is no such machine that you may change.")
     machine = StoredResource.objects.get(pk=machine.pk)
     machine.channel_kind, machine.channel_port = kind, port
     machine.channel_address, machine.channel_host_key = clean(address.strip()), " ".join(clean(pinned).split())
-    machine.credential = credential
+    fields = [name for name in CHANNEL if name != "credential" or credential is not ...]
+    if credential is not ...:
+        machine.credential = credential
     wrong: dict[str, str] = {}
     if machine.channel_address and not _ADDRESS.match(machine.channel_address):
         wrong["channel_address"] = "Write a host name or an IP address."
@@ -76,12 +79,12 @@ def change_channel(
             host_key.read(machine.channel_host_key)
         except ValueError as reason:
             wrong["channel_host_key"] = f"This key can't be read {reason}."
-    if credential is not None and not _is_for(credential, machine, by):
+    if isinstance(credential, Credential) and not _is_for(credential, machine, by):
         wrong["credential"] = f"Choose a credential of the team {machine.team}."
     if wrong:
         raise ValidationError(wrong)
-    machine.full_clean(exclude={field.name for field in machine._meta.fields} - set(CHANNEL))
-    machine.save(update_fields=CHANNEL)
+    machine.full_clean(exclude={field.name for field in machine._meta.fields} - set(fields))
+    machine.save(update_fields=fields)
     return machine
 
 

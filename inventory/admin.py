@@ -7,8 +7,10 @@ from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
 
-from inventory.actions import request_sync
+from inventory.actions import CHANNEL, request_sync
 from inventory.models import (
     Credential,
     Host,
@@ -111,17 +113,25 @@ class HostAdmin(CountedAdmin):
 
 
 @admin.register(StoredResource)
-class StoredResourceAdmin(GatedAdmin):
+class StoredResourceAdmin(CountedAdmin):
     list_display = ["name", "kind", "operating_system", "share", "compliance", "last_serviced_at", "missing_since"]
     list_filter = ["management_server", "share", "kind", "compliance"]
     search_fields = ["name", "external_id", "uuid", "computer_name"]
     list_select_related = ["share"]
-    autocomplete_fields = ["credential"]
-    # What inventory finds and servicing records isn't typed.
+    exclude = ["credential"]  # it may be another team's
+    # What inventory finds and servicing records isn't typed; its team is its share's. How it is reached is changed
+    # on its own page, by the action that knows the rules.
     readonly_fields = [
-        *("management_server", "external_id", "name", "kind", "share", "uuid", "mac_addresses", "generation"),
-        *("missing_since", "last_serviced_at", "compliant_at", "compliance", "handed_out_to"),
+        *("management_server", "external_id", "name", "kind", "share", "team", "uuid", "mac_addresses"),
+        *("generation", "missing_since", "last_serviced_at", "compliant_at", "compliance", "handed_out_to"),
+        *(name for name in CHANNEL if name != "credential"),
+        "how_it_is_reached",
     ]
+
+    @admin.display(description="How it is reached")
+    def how_it_is_reached(self, machine: StoredResource) -> str:
+        page = reverse("servicing:machine-edit", args=[machine.pk])
+        return format_html('<a href="{}">Change it on the machine\'s own page</a>', page)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

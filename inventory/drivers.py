@@ -29,21 +29,36 @@ _open: dict[int, _Open] = {}
 def platform_for(server: ManagementServer) -> Platform:
     """The driver of this server as its rows describe it (at most some seconds ago); opened anew when they
     changed."""
+    looked_at = time.monotonic()
     with _lock:
         known = _open.get(server.pk)
-        if known is not None and time.monotonic() - known.looked_at < LOOK_AGAIN_AFTER:
+        if known is not None and looked_at - known.looked_at < LOOK_AGAIN_AFTER:
             return known.platform
-        config = _config(server)
-        # Secrets compare by identity; their sealed form stands in for them.
-        sealed = bytes(server.credential.encrypted) if server.credential else b""
-        options = tuple(sorted(config.options.items()))
-        described_by = (server.kind, config.address, config.hosts, config.shares, options, sealed)
-        if known is not None and known.described_by == described_by:
-            known.looked_at = time.monotonic()
-            return known.platform
-        platform = open_platform(server.kind, config)
-        _open[server.pk] = _Open(described_by, platform, time.monotonic())
-        return platform
+    # Not under the lock: the rows may have to wait for a connection, which those who have one may keep while they
+    # wait for the lock.
+    config = _config(server)
+    # Secrets compare by identity; their sealed form stands in for them.
+    sealed = bytes(server.credential.encrypted) if server.credential else b""
+    options = tuple(sorted(config.options.items()))
+    described_by = (server.kind, config.address, config.hosts, config.shares, options, sealed)
+    if (same := _opened(server.pk, described_by, looked_at)) is not None:
+        return same
+    platform = open_platform(server.kind, config)
+    with _lock:
+        known = _open.get(server.pk)
+        if known is None or known.described_by != described_by:  # nobody was quicker
+            known = _open[server.pk] = _Open(described_by, platform, looked_at)
+        return known.platform
+
+
+def _opened(server: int, described_by: tuple[object, ...], looked_at: float) -> Platform | None:
+    """The driver that is open, if it still is what was described just now."""
+    with _lock:
+        known = _open.get(server)
+        if known is None or known.described_by != described_by:
+            return None
+        known.looked_at = max(known.looked_at, looked_at)
+        return known.platform
 
 
 def forget_platforms() -> None:

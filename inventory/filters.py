@@ -150,15 +150,19 @@ class MachineFilter(django_filters.FilterSet):  # type: ignore[misc]
 
     def cleaned(self) -> dict[str, str]:
         """The parameters that say something, as texts, to be saved. Raises ValidationError with the field
-        "filter" for values that aren't valid and for names that this filter doesn't have."""
+        "filter" for values that aren't valid and for names that this filter doesn't have. An empty text is a
+        field that a person left empty; anything else that says nothing is a mistake, not "every machine"."""
         wrong = [f"There is nothing to filter by {name!r}." for name in self.data if name not in self.filters]
         for name, messages in self.form.errors.items():
             label = self.filters[name].label if name in self.filters else name
             wrong += [f"{label}: {message}" for message in messages]
+        given = {name: self.data[name] for name in self.filters if name in self.data}
+        for name, value in given.items():
+            if name not in self.form.errors and (isinstance(value, bool) or not isinstance(value, str | int)):
+                wrong.append(f"{self.filters[name].label}: Write a text or a number.")
         if wrong:
             raise ValidationError({"filter": wrong})
-        given = {name: self.data.get(name) for name in self.filters}
-        return {name: str(value).strip() for name, value in given.items() if str(value or "").strip()}
+        return {name: str(value).strip() for name, value in given.items() if str(value).strip()}
 
     def described(self) -> str:
         """For people: "kind: template, compliance: missing". Says "not valid" of what isn't."""

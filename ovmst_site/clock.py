@@ -3,7 +3,6 @@
 Deadlines of single calls are not the clock's business: they are monotonic.
 """
 
-import threading
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -41,21 +40,25 @@ class DatabaseClock:
     ASK_AGAIN_AFTER = 10.0
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._at = 0.0
-        self._base: datetime | None = None
+        # When it was asked, and what it said: replaced as a whole. There is no lock, because asking may wait for a
+        # connection, and whoever has one may want to know the time.
+        self._known: tuple[float, datetime] | None = None
 
     def now(self) -> datetime:
         if connection.vendor != "postgresql":
             return datetime.now(UTC)
-        with self._lock:
-            elapsed = _uptime() - self._at
-            if self._base is None or elapsed > self.ASK_AGAIN_AFTER:
-                with connection.cursor() as cursor:
-                    cursor.execute("SELECT clock_timestamp()")
-                    self._base = cursor.fetchone()[0].astimezone(UTC)
-                self._at, elapsed = _uptime(), 0.0
-            return self._base + timedelta(seconds=elapsed)
+        known = self._known
+        if known is None or _uptime() - known[0] > self.ASK_AGAIN_AFTER:
+            known = self._known = self._ask()
+        at, base = known
+        return base + timedelta(seconds=_uptime() - at)
+
+    @staticmethod
+    def _ask() -> tuple[float, datetime]:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT clock_timestamp()")
+            base: datetime = cursor.fetchone()[0]
+        return _uptime(), base.astimezone(UTC)
 
 
 def _uptime() -> float:

@@ -89,8 +89,7 @@ class Embedded:
     """One process's web server, and its worker and beat where `threads` isn't 0.
 
     `run` returns the exit status after all has ended: 0 when it was asked to (`stop`, or a signal). `ready` is
-    called once the pages answer, in a thread of its own; `stopping` at the first moment of the end; `stopped`
-    when the worker has ended or was given up.
+    called once the pages answer, in a thread of its own; `stopping` at the first moment of the end.
     """
 
     def __init__(
@@ -100,12 +99,10 @@ class Embedded:
         threads: int,
         ready: Callable[[], None],
         stopping: Callable[[], None],
-        stopped: Callable[[], None],
     ) -> None:
         self._bound = bound
         self._threads = threads
         self._stopping = stopping
-        self._stopped = stopped
         self._stop = threading.Event()
         self._over = threading.Event()
         self._status = 0
@@ -216,7 +213,6 @@ class Embedded:
             part.join(timeout=max(0.0, until - time.monotonic()))
             if part.is_alive():
                 log.warning("The %s didn't end within %.0f s; what it was at is given up.", part.name, WORKER_STAYS)
-        self._stopped()
         connections.close_all()
 
     def _end_in_any_case(self) -> None:

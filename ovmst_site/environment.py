@@ -49,9 +49,10 @@ class Environment:
             raise ImproperlyConfigured(f"Unknown setting {', '.join(unknown)}. OVMST knows: {known}")
 
 
-def database(url: str, data: Path) -> dict[str, Any]:
+def database(url: str, data: Path, pool: int = 20) -> dict[str, Any]:
     """Django's DATABASES entry for `sqlite:///PATH`, `postgresql://user:password@host:port/name?option=value`,
-    or, when the URL is empty, the embedded default: a SQLite file in the data folder."""
+    or, when the URL is empty, the embedded default: a SQLite file in the data folder. `pool` is how many
+    connections a process keeps to PostgreSQL at most."""
     if not url:
         return _sqlite(data / "ovmst.sqlite3")
     parts = urlsplit(url)
@@ -67,7 +68,7 @@ def database(url: str, data: Path) -> dict[str, Any]:
             "PORT": str(parts.port or ""),
             # Celery closes connections around every task: only a pool keeps them open between tasks.
             "OPTIONS": {
-                "pool": {"min_size": 1, "max_size": 20, "timeout": 30},
+                "pool": {"min_size": 1, "max_size": max(1, pool), "timeout": 30},
                 **dict(parse_qsl(parts.query)),
             },
         }

@@ -19,7 +19,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 DATA = Path(env.text("DATA", str(BASE_DIR / ".data"))).absolute()
 DATA.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-DATABASES = {"default": database(env.text("DATABASE_URL"), DATA)}
+DATABASES = {"default": database(env.text("DATABASE_URL"), DATA, int(env.number("DATABASE_POOL", 20)))}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Keys -----------------------------------------------------------------------------------------------
@@ -86,6 +86,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "ovmst_site.web.middleware.StaticFiles",
+    "ovmst_site.web.middleware.NothingKept",
     "ovmst_site.web.middleware.WholePageSignIn",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -161,7 +162,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {"polling_interval": 0.005} if CELERY_BROKER_U
 LEASE_SECONDS = env.number("LEASE_SECONDS", 90)
 # How often a step looks again at work that goes on over there.
 POLL_SECONDS = env.number("POLL_SECONDS", 2)
-# A planned start that is found later than this was missed (OVMST was down), and isn't made up for.
+# A planned start that is found later than this was missed (OVMST was down, say), and isn't made up for.
 START_LATE_HOURS = env.number("START_LATE_HOURS", 1)
 # Calls to one management server at a time, in one worker process.
 CALLS_PER_SERVER = int(env.number("CALLS_PER_SERVER", 8))

@@ -1,6 +1,7 @@
 """Text from outside, made fit to be stored and shown."""
 
 import re
+import unicodedata
 from typing import Any
 
 # Controls, surrogates, and what turns the direction of all that follows. Line breaks and tabs are for `one_line`.
@@ -23,6 +24,15 @@ def clean_json(value: Any) -> Any:
     if isinstance(value, list):
         return [clean_json(v) for v in value]
     return value
+
+
+# Letters and symbols by their category, and yet drawn as nothing: Hangul fillers, the empty braille pattern.
+_BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+
+
+def can_be_seen(text: str) -> bool:
+    """Whether a reader sees any of it: a character that is no space, control, or mark upon another."""
+    return any(unicodedata.category(c)[0] not in "ZCM" and c not in _BLANK for c in text)
 
 
 def printable(text: str) -> str:

@@ -9,6 +9,7 @@ import logging
 import os
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -36,6 +37,9 @@ from servicing.updaters.registry import open_updater
 
 log = logging.getLogger(__name__)
 DOWNTIME = timedelta(minutes=1)  # a due target that nobody took for longer: no worker was there
+# Seconds after which a thread of a worker's pool takes nothing more on: planned starts, alarms and syncs wait for
+# one of those threads too.
+SLICE = 5.0
 WAKE = 4  # how many waiting targets look when a slot gets free
 # Set once this worker is told to end: steps that are under way are finished, and nothing more is begun.
 STOPPING = threading.Event()
@@ -46,14 +50,25 @@ CANNOT_RECORD = (LeaseLost, OperationalError, InterfaceError)
 WORKER = f"{socket.gethostname()[:60]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
 
-def advance_due(queue: str, *, only_run: int | None = None, stop: Callable[[], bool] = lambda: False) -> int:
-    """Take due targets of this queue on, one after the other, until none is due (or `stop` says so);
-    returns how many. What is held when `stop` says so is let go after its present step.
+def advance_due(
+    queue: str,
+    *,
+    only_run: int | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    longest: float = float("inf"),
+) -> int:
+    """Take due targets of this queue on, one after the other, until none is due, `stop` says so, or `longest`
+    seconds are over; returns how many. What is held when `stop` says so is let go after its present step; when
+    the time is over, it is taken on until it waits.
 
     One call works for one thread, and holds one lease at a time.
     """
     taken = 0
-    while not stop() and (leases := ledger.claim(WORKER, queue, clock.now(), _lease_length(), only_run=only_run)):
+    until = time.monotonic() + longest
+    while not stop() and time.monotonic() < until:
+        leases = ledger.claim(WORKER, queue, clock.now(), _lease_length(), only_run=only_run)
+        if not leases:
+            break
         for lease in leases:
             advance(lease, stop=stop)
             taken += 1

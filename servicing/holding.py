@@ -9,6 +9,7 @@ from inventory.platforms.base import HostRef, Marker, OperationId
 from ovmst_site.text import clean_json
 from servicing import cycle, ledger, placement
 from servicing.ledger import Lease
+from servicing.looks import TRANSFERS_TAKEN
 from servicing.models import Operation, PackageReport, RunTarget
 from servicing.updaters.base import Package, Pending
 
@@ -96,13 +97,15 @@ class Holding:
         return ledger.take_transfer(self.lease, share.library_server, leave=leave)
 
     def _stores_waiting(self, server: LibraryServer) -> int:
-        """How many machines of this library server are to be stored and have no token yet. One that fails for
-        another reason waits for no token, and one that no worker looks at holds up nobody."""
+        """How many machines of this library server are to be stored and wait for a token alone, or have
+        just come. One that waits for something else (its platform doesn't say) holds up nobody, nor does one
+        that no worker looks at."""
         return RunTarget.objects.filter(
             step=cycle.PUBLISHES,
             state=RunTarget.State.ACTIVE,
             transfers_on=None,
             tries=0,
+            note__in=("", TRANSFERS_TAKEN),
             due_at__gt=self._now() - LOOKED_AT,
             resource__share__library_server=server,
         ).count()

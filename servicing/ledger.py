@@ -15,6 +15,8 @@ from django.db.models import F, Q
 from django.db.models.functions import Greatest
 
 from inventory.models import Host, LibraryServer
+from inventory.platforms.registry import END_WITH_US
+from ovmst_site.batches import batched
 from ovmst_site.text import clean
 from servicing.models import Event, Operation, RunTarget, StepRecord
 
@@ -122,15 +124,16 @@ def record(
 
 def tell(targets: Sequence[int], line: Line, at: datetime) -> None:
     """Add this line to the log of each of these targets, in the transaction of the caller, who changes them."""
-    RunTarget.objects.filter(pk__in=targets).update(events=F("events") + 1)
-    numbered = RunTarget.objects.filter(pk__in=targets).values_list("pk", "run", "events", "step")
-    Event.objects.bulk_create(
-        [
-            Event(run_id=run, target_id=pk, n=n, at=at, step=step, level=line.level, text=line.text)
-            for pk, run, n, step in numbered
-        ],
-        batch_size=500,
-    )
+    for some in batched(targets):
+        RunTarget.objects.filter(pk__in=some).update(events=F("events") + 1)
+        numbered = RunTarget.objects.filter(pk__in=some).values_list("pk", "run", "events", "step")
+        Event.objects.bulk_create(
+            [
+                Event(run_id=run, target_id=pk, n=n, at=at, step=step, level=line.level, text=line.text)
+                for pk, run, n, step in numbered
+            ],
+            batch_size=500,
+        )
 
 
 def reserve(lease: Lease, host: Host, memory_mb: int) -> bool:
@@ -252,15 +255,13 @@ def let_go(lease: Lease) -> None:
     _held(lease).update(lease_owner="", lease_until=None)
 
 
-def give_back(owner: str) -> int:
-    """Let go of all that this worker process holds; returns how many. What its calls still say is lost."""
-    return RunTarget.objects.filter(lease_owner=owner).update(lease_owner="", lease_until=None)
-
-
-def take_all_back() -> int:
-    """Let go of every lease, whoever wrote it; returns how many. Only for who knows that no other process
-    performs runs on this database (servicing.presence)."""
-    return RunTarget.objects.exclude(lease_owner="").update(lease_owner="", lease_until=None)
+def take_back() -> int:
+    """Let go of every lease, whoever wrote it, of machines on platforms whose calls end with the process that
+    made them; returns how many. Only for who knows that no other process performs runs on this database
+    (servicing.presence). Elsewhere a call may outlive its process: such a lease outlasts the call, and runs out."""
+    of_the_dead = RunTarget.objects.exclude(lease_owner="")
+    known = of_the_dead.filter(resource__management_server__kind__in=END_WITH_US)
+    return known.update(lease_owner="", lease_until=None)
 
 
 def _held(lease: Lease) -> Any:

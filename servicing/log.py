@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import connection
-from django.db.models import F, Max, Q, QuerySet, Sum
+from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.lookups import GreaterThan, LessThan, LessThanOrEqual
 
 from servicing.models import Event, Run, RunTarget
@@ -142,6 +142,22 @@ def state_of(run: int) -> Any:
         visits=Sum("visit"), asked=Max("cancel_requested_at"), entered=Max("entered_at"), over=Max("finished_at")
     )
     return list(counts), Run.objects.filter(pk=run).values_list("finished_at", flat=True).first()
+
+
+def mend() -> None:
+    """Make lines whole that were written elsewhere; once, before serving. Harmless when there are none, and cheap.
+
+    A worker of an old version wrote them without their run. In a database that was restored into another
+    cluster, numbers of transactions are that one's future: once this one comes as far, such lines would lie
+    behind newer ones. They lose their number, and the rest of their run with them: their ids tell the order.
+    """
+    of_its_target = RunTarget.objects.filter(pk=OuterRef("target")).values("run")[:1]
+    Event.objects.filter(run=None).update(run=Subquery(of_its_target))
+    if connection.vendor != "postgresql":
+        return
+    from_elsewhere = Event.objects.filter(run=OuterRef("pk"), tx__gte=Future())
+    runs = list(Run.objects.filter(Exists(from_elsewhere)).values_list("pk", flat=True))
+    Event.objects.filter(run__in=runs).exclude(tx=0).update(tx=0)
 
 
 def _events(run: int, only: Only = EVERYTHING) -> QuerySet[Event]:

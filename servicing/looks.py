@@ -15,6 +15,8 @@ from ovmst_site.faults import GiveUp, NeedsAttention
 from servicing.context import Context
 from servicing.outcome import Done, Outcome, Wait
 
+# What a target notes that waits for a token, and for nothing else: others leave one to it if it is to be stored.
+TRANSFERS_TAKEN = "all transfers of its library server are taken"
 ASK_AGAIN_AFTER = timedelta(minutes=3)  # a request that got lost is made again
 
 
@@ -89,7 +91,7 @@ def hand_over(ctx: Context, seen: Observed) -> Wait:
     """Have the platform store it, once a transfer of its library server is free."""
     must_be_ours_and_off(ctx, seen)
     if not ctx.ledger.take_transfer():
-        return Wait(ctx.poll, "all transfers of its library server are taken", counts=False)
+        return Wait(ctx.poll, TRANSFERS_TAKEN, counts=False)
     ctx.platform.store(ctx.machine, ctx.origin, ctx.ledger.operation())
     return Wait(ctx.poll, "being stored")
 

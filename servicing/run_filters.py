@@ -14,6 +14,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from inventory.models import StoredResource
 from ovmst_site.access.gate import Actor, visible
 from ovmst_site.text import clean
+from ovmst_site.web.templatetags.web import in_words
 from servicing import cycle
 from servicing.models import Job, Run, RunTarget
 from servicing.tally import NOT_SUCCEEDED, STANDINGS
@@ -97,8 +98,8 @@ class TargetFilter(_Filter):
     standing = django_filters.ChoiceFilter(
         method="standing_so",
         choices=[
-            ("open", "not over yet"),
-            ("trouble", "over, but didn't succeed"),
+            ("open", "not ended yet"),
+            ("trouble", "ended, but didn't succeed"),
             *((key, label) for key, (label, _) in STANDINGS.items()),
         ],
         label="State or outcome",
@@ -106,7 +107,7 @@ class TargetFilter(_Filter):
     step = django_filters.ChoiceFilter(
         method="in_step",
         choices=[
-            (direction.value.capitalize(), [(f"{direction}.{step.name}", step.name) for step in table])
+            (direction.value.capitalize(), [(f"{direction}.{step.name}", in_words(step.name)) for step in table])
             for direction, table in cycle.TABLES.items()
         ],
         label="In step",

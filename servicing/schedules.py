@@ -19,12 +19,14 @@ from ovmst_site.access.gate import Actor
 from servicing.models import Job, Occurrence
 
 LONGEST_AHEAD = timedelta(days=3653)
+AGAIN = (Occurrence.State.CANCELLED, Occurrence.State.REFUSED)  # what came to nothing may be planned again
 TASK = "servicing.start_occurrence"
 
 
 def plan_start(job: Job, at: datetime, by: Actor) -> Occurrence:
     """Start `job` once at `at`, in place of what was planned before. Raises ValidationError with the field
-    "start_at" for a moment without a time zone, in the past or too far ahead, and for a job that is off."""
+    "start_at" for a moment without a time zone, in the past or too far ahead, for one that was started already
+    (a minute early), and for a job that is off."""
     if at.utcoffset() is None:
         raise ValidationError({"start_at": "Say in which time zone."})
     if not at - clock.now() < LONGEST_AHEAD:
@@ -38,8 +40,11 @@ def plan_start(job: Job, at: datetime, by: Actor) -> Occurrence:
             raise ValidationError({"start_at": "The job is switched off: switch it on first."})
         cancel_planned(locked)
         planned, made = Occurrence.objects.get_or_create(job=job, due_at=due, defaults={"planned_by": str(by)})
-        if not made:  # cancelled before; one that was started, missed or refused lies in the past
-            planned.state, planned.planned_by, planned.settled_at = Occurrence.State.PLANNED, str(by), None
+        if not made:
+            if planned.state not in AGAIN:
+                raise ValidationError({"start_at": f"This start is settled already: {planned.state}."})
+            planned.state, planned.planned_by = Occurrence.State.PLANNED, str(by)
+            planned.settled_at, planned.reason = None, ""
             planned.save()
         _tell_beat(job, due)
         _note(job, due)

@@ -61,7 +61,8 @@ def place(ctx: Context) -> Outcome:
     """Reserve a slot and memory on a host of the job, in one conditional update."""
     host = ctx.ledger.reserve(ctx.notes.memory_mb)
     if host is None:
-        return Wait(max(ctx.poll, 2), "no slot free")
+        # Thousands may wait here. Who frees a slot wakes the first; a look by itself is for slots that are new.
+        return Wait(max(2 * ctx.poll, 2), "no slot free")
     return Done(f"on {host.name}")
 
 
@@ -97,7 +98,7 @@ def fetch(ctx: Context, seen: Observed) -> Outcome:
     if seen.failed_operation:
         raise GiveUp(f"it could not be brought to {ctx.on.name}: {seen.failed_operation}")
     if not ctx.ledger.take_transfer():
-        return Wait(ctx.poll, "all transfers of its library server are taken", counts=False)
+        return Wait(ctx.poll, looks.TRANSFERS_TAKEN, counts=False)
     ctx.platform.fetch(ctx.machine, ctx.on, ctx.ledger.operation())
     return Wait(ctx.poll, f"on its way to {ctx.on.name}")
 

@@ -22,8 +22,6 @@ STANDINGS: dict[str, tuple[str, Q]] = {
     "active": ("being serviced", Q(outcome=Outcome.NONE) & ~Q(state=State.QUEUED)),
     "queued": ("queued", Q(outcome=Outcome.NONE, state=State.QUEUED)),
 }
-# What `retry_failed` takes up again: over, not succeeded, and not in a person's hands.
-RETRIED = ("partial", "restored", "skipped", "resolved")
 NOT_SUCCEEDED = ("partial", "restored", "skipped", "attention", "resolved")
 
 _BY_OUTCOME = {
@@ -34,6 +32,9 @@ _BY_OUTCOME = {
     Outcome.ATTENTION.value: "attention",
     Outcome.RESOLVED.value: "resolved",
 }
+
+# What a retry takes up again: over, not succeeded, and not in a person's hands.
+RETRIED = (Outcome.PARTIAL, Outcome.RESTORED, Outcome.SKIPPED, Outcome.RESOLVED)
 
 
 def standing(state: str, outcome: str) -> str:
@@ -73,7 +74,8 @@ class Tally:
 
     @property
     def retried(self) -> int:
-        return sum(self.counts[key] for key in RETRIED)
+        """What `retry_failed` takes up again."""
+        return sum(self.counts[_BY_OUTCOME[outcome]] for outcome in RETRIED)
 
     @property
     def parts(self) -> list[Part]:
@@ -92,7 +94,7 @@ class Tally:
 
     def __str__(self) -> str:
         said = ", ".join(f"{part.count} {part.label}" for part in self.segments)
-        return f"{self.over} of {self.total} over: {said}" if said else "no targets"
+        return f"{self.over} of {self.total} ended: {said}" if said else "no targets"
 
 
 def tallies(runs: Iterable[int]) -> dict[int, Tally]:

@@ -11,8 +11,8 @@ from servicing.actions import occurrences
 
 @shared_task(name="servicing.advance_due", acks_late=True, reject_on_worker_lost=True, ignore_result=True)
 def advance_due(queue: str) -> None:
-    """Take the due targets of this queue on until none is due, or this worker is told to stop."""
-    engine.advance_due(queue, stop=engine.STOPPING.is_set)
+    """Take due targets of this queue on for a while; the workers' timers take on what is due then still."""
+    engine.advance_due(queue, stop=engine.STOPPING.is_set, longest=engine.SLICE)
 
 
 @shared_task(name="servicing.repeat_alarms", ignore_result=True)

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, close_old_connections
 
-from ovmst_site import clock
+from ovmst_site import clock, pool
 from servicing import engine, ledger, presence
 
 log = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ class LookForDueWork(bootsteps.StartStopStep):
     other's work; what is found goes to the worker's pool.
 
     It stops before the pool does, and has the engine stop then: a warm shutdown waits for steps, not for work
-    to run out.
+    to run out. Told to end while it starts, it ends: nobody takes that back in a process's life.
     """
 
     requires = ("celery.worker.components:Pool",)
@@ -35,9 +35,10 @@ class LookForDueWork(bootsteps.StartStopStep):
     def start(self, worker: Any) -> None:
         if worker.pool_cls.__module__ != "celery.concurrency.thread":
             raise ImproperlyConfigured("Start workers with --pool threads: steps wait for others, not for a CPU.")
+        if reason := pool.too_many(worker.concurrency):
+            raise ImproperlyConfigured(reason)
         presence.perform_until_the_end()
         close_old_connections()
-        self._stop.clear()
         self._free = threading.Semaphore(worker.concurrency)
         self._thread = threading.Thread(target=self._look_until_stopped, args=(worker,), daemon=True)
         self._thread.start()
@@ -65,14 +66,29 @@ class LookForDueWork(bootsteps.StartStopStep):
             finally:
                 close_old_connections()
             if due and self._free is not None and self._free.acquire(blocking=False):
-                worker.pool.apply_async(self._advance, (queue,))
+                self._submit(worker, queue)
 
-    def _advance(self, queue: str) -> None:
+    def _submit(self, worker: Any, queue: str) -> None:
         try:
-            engine.advance_due(queue, stop=self._stop.is_set)
+            worker.pool.apply_async(self._advance, (worker, queue))
+        except RuntimeError:  # the pool takes nothing more: the worker ends
+            self._release()
+
+    def _advance(self, worker: Any, queue: str) -> None:
+        goes_on = False
+        try:
+            engine.advance_due(queue, stop=self._stop.is_set, longest=engine.SLICE)
+            goes_on = not self._stop.is_set() and ledger.next_due(queue, clock.now())
         except DatabaseError as error:
             log.warning("The database went away (%s); leases run out and are taken again.", type(error).__name__)
         finally:
             close_old_connections()
-            if self._free is not None:
-                self._free.release()
+            if not goes_on:
+                self._release()
+        if goes_on:
+            # Behind what else waits for a thread: a planned start comes first now, however much is due.
+            self._submit(worker, queue)
+
+    def _release(self) -> None:
+        if self._free is not None:
+            self._free.release()

@@ -8,6 +8,8 @@ KINDS = {
     "lab": "inventory.platforms.lab:LabPlatform",
     "libvirt": "inventory.platforms.libvirt.driver:LibvirtPlatform",
 }
+# Kinds whose calls end with the process that made them. Everywhere else what was asked for may take effect later.
+END_WITH_US = ("lab",)
 
 
 def open_platform(kind: str, config: ServerConfig) -> Platform:

@@ -186,8 +186,8 @@ class SshChannel:
             )
         if content != expected[1]:
             raise GiveUp(
-                f"{self} is not the host it should be: expected {expected[0]} {_fingerprint(expected[1])}, "
-                f"found {shown}. No credential was sent"
+                f"{self} is not the host it should be: its host key isn't the pinned one. Expected {expected[0]} "
+                f"{_fingerprint(expected[1])}, found {shown}. No credential was sent"
             )
 
     def _log_in(self, transport: paramiko.Transport, until: float) -> None:

@@ -2,8 +2,8 @@
 
 from inventory.sync.applying import apply
 from inventory.sync.planning import Plan, plan
-from inventory.sync.recording import AlreadySyncing
+from inventory.sync.recording import AlreadySyncing, take_over
 from inventory.sync.schedule import why_due
 from inventory.sync.syncing import sync
 
-__all__ = ["AlreadySyncing", "Plan", "apply", "plan", "sync", "why_due"]
+__all__ = ["AlreadySyncing", "Plan", "apply", "plan", "sync", "take_over", "why_due"]

@@ -34,6 +34,7 @@ class Plan:
     generations: dict[int, str] = field(default_factory=dict)  # as the rows had them when the plan was made
     differences: dict[int, Changes] = field(default_factory=dict)  # of what returned
     known: dict[str, StoredResource] = field(default_factory=dict)  # what there was, by external id
+    listed: set[int] = field(default_factory=set)  # the shares in which something was found
     left_alone: int = 0  # known when it is applied: OVMST itself is servicing them
 
     def __str__(self) -> str:
@@ -60,6 +61,9 @@ def plan(server: ManagementServer, now: datetime, alive: Callable[[], None] = la
         if isinstance(found, Damaged):
             made.damaged.append(found)
             damaged_ids.add(found.external_id)
+            its_row = known.get(found.external_id)
+            if its_row is not None and its_row.share_id is not None:
+                made.listed.add(its_row.share_id)
         elif isinstance(found, FoundMachine) and found.external_id in seen:
             made.damaged.append(Damaged(found.external_id, "the platform reports it twice", found.external_id))
         elif isinstance(found, FoundMachine) and len(found.external_id) > LONGEST_ID:
@@ -99,6 +103,8 @@ def _compare(
 ) -> None:
     share = shares.get(found.share)
     owner = share.team if share else team
+    if share is not None:
+        made.listed.add(share.pk)
     if owner is None:
         made.damaged.append(
             Damaged(found.external_id, "no team owns a share or a host group here", found.external_id)

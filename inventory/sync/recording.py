@@ -91,6 +91,13 @@ def begin(server: ManagementServer, now: datetime, by: str) -> Recording:
     return Recording(record)
 
 
+def take_over(server: ManagementServer, now: datetime) -> None:
+    """Let another sync begin at once. One that is running after all notices, and changes nothing."""
+    SyncRecord.objects.filter(server=server, result=SyncRecord.Result.RUNNING).update(
+        result=SyncRecord.Result.FAILED, reason="another sync was begun in its place", finished_at=now
+    )
+
+
 def said_running(server: ManagementServer) -> str:
     """That another sync runs, for people; "" when none does."""
     running = server.syncs.filter(result=SyncRecord.Result.RUNNING, lease_until__gt=clock.now()).first()

@@ -16,8 +16,9 @@ from ovmst_site.faults import Fault, NeedsAttention
 log = logging.getLogger(__name__)
 
 
-def sync(server: ManagementServer, now: datetime, *, by: Actor | str = SERVICE) -> Plan:
-    """Plan and apply, and record both. One that fails changes nothing but its record, which says why.
+def sync(server: ManagementServer, now: datetime, *, by: Actor | str = SERVICE, even_empty: bool = False) -> Plan:
+    """Plan and apply, and record both. One that fails changes nothing but its record, which says why. A share
+    that lists none of its machines any more fails it, unless a person has said that it may (`even_empty`).
 
     Raises the platform's faults, NeedsAttention for a server that is disabled, and AlreadySyncing, at once,
     while another sync of this server runs: two would only do the same work.
@@ -29,7 +30,7 @@ def sync(server: ManagementServer, now: datetime, *, by: Actor | str = SERVICE) 
         made = plan(server, now, record.alive)
         with transaction.atomic():
             record.hold()
-            apply(made)
+            apply(made, even_empty=even_empty)
             record.succeed(made, twins_of(server))
     except BaseException as error:
         reason = str(error) if isinstance(error, Fault) and str(error) else f"{type(error).__name__}: {error}"

@@ -9,12 +9,12 @@ from django.core.exceptions import ValidationError
 from django.db.models import Count, Max, Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_safe
 
 from inventory.actions import request_sync
 from inventory.models import LibraryServer, LibraryShare, ManagementServer, StoredResource, SyncRecord
 from ovmst_site.access.gate import Actor, find_or_404, visible
-from ovmst_site.web.http import person, told
+from ovmst_site.web.http import changes_from, person, told
 
 
 @require_safe
@@ -39,7 +39,7 @@ def libraries(request: HttpRequest) -> HttpResponse:
     return render(request, "inventory/libraries.html", {"groups": groups, "servers": _servers(me)})
 
 
-@require_POST
+@changes_from("inventory:libraries", of_row=False)
 def sync_now(request: HttpRequest, pk: int) -> HttpResponse:
     me = person(request)
     server = find_or_404(me, ManagementServer.objects.all(), pk=pk)

@@ -6,6 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import resolve_url
+from django.utils.cache import patch_vary_headers
 from whitenoise.middleware import WhiteNoiseMiddleware
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
@@ -25,6 +26,20 @@ class WholePageSignIn:
         if request.headers.get("HX-Request") == "true" and leads_to.split("?")[0] == sign_in:
             answer = HttpResponse(status=204)
             answer["HX-Redirect"] = sign_in
+        return answer
+
+
+class NothingKept:
+    """An address may answer with a page or a part of it, and answers each person something else: a browser keeps
+    the two apart, asks again before it shows either once more, and nothing between keeps them at all."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        answer = self._get_response(request)
+        patch_vary_headers(answer, ("HX-Request",))
+        answer.headers.setdefault("Cache-Control", "private, no-cache")
         return answer
 
 

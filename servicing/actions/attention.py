@@ -9,6 +9,7 @@ from inventory.drivers import platform_for
 from inventory.platforms.base import Place, Power
 from ovmst_site import clock
 from ovmst_site.access.gate import Actor
+from ovmst_site.batches import batched
 from ovmst_site.faults import Fault
 from ovmst_site.text import clean
 from servicing import cycle, ledger
@@ -30,9 +31,10 @@ def cancel_run(run: Run, by: Actor) -> int:
             state__in=(RunTarget.State.QUEUED, RunTarget.State.ACTIVE), cancel_requested_at=None
         )
         asked = list(open_targets.order_by("pk").values_list("pk", flat=True))
-        RunTarget.objects.filter(pk__in=asked).update(
-            cancel_requested_at=now, cancel_requested_by=clean(str(by), 200), due_at=now
-        )
+        for some in batched(asked):
+            RunTarget.objects.filter(pk__in=some).update(
+                cancel_requested_at=now, cancel_requested_by=clean(str(by), 200), due_at=now
+            )
         ledger.tell(asked, Line(clean(f"{by} asks for it to be cancelled")), now)
         nudge(QUEUE)
     return len(asked)

@@ -1,7 +1,6 @@
 """Create, edit and delete groups of machines."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -12,6 +11,7 @@ from inventory.models import StoredResource
 from ovmst_site import clock
 from ovmst_site.access.gate import Actor, visible
 from ovmst_site.access.models import Team
+from ovmst_site.batches import batched
 from ovmst_site.text import clean
 from servicing import groups
 from servicing.actions.names import one_of_a_name
@@ -19,7 +19,6 @@ from servicing.actions.permission import must_act_for, must_own_group
 from servicing.models import Group
 
 LONGEST_NAME = 100  # characters
-AT_ONCE = 5000  # ids in one question; SQLite takes 32,766
 
 
 def create_group(
@@ -31,7 +30,9 @@ def create_group(
     resources: Iterable[StoredResource] = (),
     filter: Mapping[str, Any] | None = None,
 ) -> Group:
-    """A group of this team: a list of machines (`resources`), or a saved `filter`."""
+    """A group of this team: a list of machines (`resources`), or a saved `filter`. An empty filter takes all
+    machines; that is to be said, not left out."""
+    _must_say_which(kind, filter)
     group = Group(team=must_act_for(team, by), name=_tidy(name), kind=kind, filter={})
     return _save(group, by, resources, filter or {})
 
@@ -57,6 +58,8 @@ def edit_group(
                 "open it again, and make your change to what it says now.",
                 code="conflict",
             )
+        if kind is not None and kind != fresh.kind:
+            _must_say_which(kind, filter)
         fresh.name = fresh.name if name is None else _tidy(name)
         fresh.kind = fresh.kind if kind is None else kind
         fresh.version += 1
@@ -73,7 +76,7 @@ def add_to_group(group: Group, by: Actor, resources: Iterable[StoredResource]) -
         locked = _locked(group)
         there = set(locked.resources.values_list("pk", flat=True))
         new = [pk for pk in ids if pk not in there]
-        for some in batched(new, AT_ONCE):
+        for some in batched(new):
             locked.resources.add(*some)
     return len(new)
 
@@ -139,6 +142,13 @@ def _locked_list(group: Group) -> Group:
     return locked
 
 
+def _must_say_which(kind: str, filter: Mapping[str, Any] | None) -> None:
+    if kind == Group.Kind.FILTER and filter is None:
+        raise ValidationError(
+            {"filter": "Say which machines: a filter that is left out isn't one of all machines."}
+        )
+
+
 def _save(group: Group, by: Actor, resources: Iterable[StoredResource] | None, filter: Mapping[str, Any]) -> Group:
     if group.kind == Group.Kind.FILTER:
         group.filter, resources = groups.clean_filter(filter, by=by, team=group.team), ()
@@ -150,7 +160,11 @@ def _save(group: Group, by: Actor, resources: Iterable[StoredResource] | None, f
         with one_of_a_name(Group):
             group.save(update_fields=["name", "kind", "filter", "version"] if group.pk else None)
         if ids is not None:
-            group.resources.set(ids)
+            there, wanted = set(group.resources.values_list("pk", flat=True)), set(ids)
+            for some in batched(sorted(there - wanted)):
+                group.resources.remove(*some)
+            for some in batched(sorted(wanted - there)):
+                group.resources.add(*some)
     return group
 
 
@@ -159,17 +173,11 @@ def _allowed(resources: Iterable[StoredResource], team: Team, by: Actor) -> list
     asked = {resource.pk for resource in resources}
     theirs = visible(by, StoredResource.objects.filter(team=team), "change")
     found: set[int] = set()
-    for some in batched(sorted(asked), AT_ONCE):
+    for some in batched(sorted(asked)):
         found.update(theirs.filter(pk__in=some).values_list("pk", flat=True))
     if found != asked:
         raise ValidationError({"resources": f"{len(asked - found)} of these machines aren't machines of {team}."})
     return sorted(found)
-
-
-def batched(ids: Iterable[int], size: int) -> Iterator[list[int]]:
-    rest = iter(ids)
-    while some := list(islice(rest, size)):
-        yield some
 
 
 def _tidy(name: str) -> str:

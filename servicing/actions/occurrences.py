@@ -19,7 +19,8 @@ EARLY = timedelta(seconds=60)  # beat's clock and the database's may differ
 
 def start_occurrence(job_id: int, due_at: datetime) -> Run | None:
     """The run of this occurrence, if this call is the one that starts it. An occurrence that is found too
-    late (OVMST was down) is recorded as missed, one whose job can't start as refused, with the reason."""
+    late (OVMST was down, or had no thread free) is recorded as missed, one whose job can't start as refused, with
+    the reason."""
     with transaction.atomic():
         # The job's row is locked first, as whoever plans does.
         job = Job.objects.select_for_update().filter(pk=job_id).first()

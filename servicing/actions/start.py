@@ -17,6 +17,7 @@ from servicing.actions.fitness import HELD, NAMED, REASONS, none_is_fit, with_re
 from servicing.actions.permission import must_be_allowed
 from servicing.models import Job, Run, RunTarget
 from servicing.nudge import QUEUE, nudge
+from servicing.tally import RETRIED
 
 BATCH = 1000  # rows; a database that takes fewer at once splits them
 
@@ -35,11 +36,13 @@ def start_run(job: Job, by: Actor, *, name_each: bool = False) -> Run:
 
 
 def retry_failed(run: Run, by: Actor) -> Run:
-    """A new run of the same job over the machines of `run` that didn't succeed and are free again."""
+    """A new run of the same job over the machines of `run` that didn't succeed and are free again. Raises
+    ValidationError while `run` goes on."""
     must_be_allowed(run.job, by)
     must_be_enabled(run.job)
-    settled = (RunTarget.Outcome.SUCCEEDED, RunTarget.Outcome.NONE, RunTarget.Outcome.ATTENTION)
-    machines = StoredResource.objects.filter(pk__in=run.targets.exclude(outcome__in=settled).values("resource"))
+    if Run.objects.filter(pk=run.pk, finished_at=None).exists():
+        raise ValidationError("This run isn't over yet: cancel it, or wait for its end.")
+    machines = StoredResource.objects.filter(pk__in=run.targets.filter(outcome__in=RETRIED).values("resource"))
     if not machines.exists():
         raise ValidationError(f"Nothing in {run} is left to retry.")
     must_be_startable(run.job, machines)

@@ -7,6 +7,7 @@ from django.http import QueryDict
 
 from ovmst_site.access.gate import Actor
 from ovmst_site.access.models import Team
+from ovmst_site.web.forms import must_be_seen
 from servicing.actions.groups import LONGEST_NAME
 from servicing.forms.fields import OneOfField, teams_of
 from servicing.models import Group
@@ -16,7 +17,9 @@ class GroupForm(forms.Form):
     """A group's name, and its team where a person has several. Which machines are in it is said beside it: chosen
     on the group's page, or by the machine filter."""
 
-    name = forms.CharField(max_length=LONGEST_NAME, help_text="What lists and jobs call it.")
+    name = forms.CharField(
+        max_length=LONGEST_NAME, validators=[must_be_seen], help_text="What lists and jobs call it."
+    )
     team = OneOfField(Team.objects.none(), help_text="Whose group it is; only its machines can be in it.")
 
     version = forms.IntegerField(required=False, widget=forms.HiddenInput)

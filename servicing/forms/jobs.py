@@ -10,6 +10,7 @@ from django.http import QueryDict
 from inventory.models import Credential, HostGroup
 from ovmst_site.access.gate import Actor, visible
 from ovmst_site.access.models import Team
+from ovmst_site.web.forms import must_be_seen
 from ovmst_site.web.templatetags.web import duration
 from servicing import cycle
 from servicing.actions.groups import LONGEST_NAME
@@ -35,7 +36,9 @@ MOST_ROUNDS = 1000
 class JobForm(forms.Form):
     """All of a job. `job` is the one that is edited; the form carries the version at which it was read."""
 
-    name = forms.CharField(max_length=LONGEST_NAME, help_text="What lists and alarms call it.")
+    name = forms.CharField(
+        max_length=LONGEST_NAME, validators=[must_be_seen], help_text="What lists and alarms call it."
+    )
     team = OneOfField(Team.objects.none(), help_text="Whose job it is: its members see and run it.")
     group = OneOfField(Group.objects.none(), help_text="The machines that it services.")
     update_system = OneOfField(UpdateSystem.objects.none(), help_text="What brings the machines up to date.")

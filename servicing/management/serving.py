@@ -1,17 +1,16 @@
 """What the commands that serve have in common: one server a data folder, migrated, stopped cleanly."""
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from django.core.management import CommandError, CommandParser, call_command
 from django.db import DatabaseError, connection
 
-from ovmst_site import embedded
+from ovmst_site import embedded, pool
 from ovmst_site.embedded import CannotServe, Embedded
-from servicing import engine, ledger, tail
+from servicing import engine, tail
+from servicing import log as eventlog
 
-log = logging.getLogger(__name__)
 MIGRATION_LOCK = 0x0F57  # any number that nothing else locks by on this database
 
 
@@ -33,8 +32,11 @@ def serve(
 
     `prepare` is called once the database is migrated, `ready` with the server and its URL once pages answer.
     Without `threads` there is no worker. Raises CommandError, having changed nothing, where a server runs on
-    this data folder already, the port is taken, or the database can't be written.
+    this data folder already, the port is taken, the database can't be written, or it has fewer connections than
+    there are threads.
     """
+    if threads and (reason := pool.too_many(threads)):
+        raise CommandError(reason)
     try:
         with embedded.only_server(), embedded.listen(host, port) as bound:
             url = embedded.address(bound)
@@ -43,7 +45,6 @@ def serve(
                 threads=threads,
                 ready=lambda: ready(site, url),
                 stopping=_stopping,
-                stopped=_give_back,
             )
             embedded.catch_signals(site.on_signal)
             _migrate()
@@ -57,6 +58,7 @@ def _migrate() -> None:
     try:
         with _alone_on_postgresql():
             call_command("migrate", verbosity=0, interactive=False)
+            eventlog.mend()
     except DatabaseError as error:
         where = connection.settings_dict["NAME"] if connection.vendor == "sqlite" else "see OVMST_DATABASE_URL"
         raise CommandError(f"The database can't be brought up to date: {error} ({where})") from error
@@ -77,13 +79,7 @@ def _alone_on_postgresql() -> Iterator[None]:
 
 
 def _stopping() -> None:
-    """Open streams end, and steps that are under way are the last."""
+    """Open streams end, and steps that are under way are the last. Who finishes one lets go of its machine; a
+    call that is given up may take effect all the same, so its lease is left to run out."""
     tail.stop_all()
     engine.STOPPING.set()
-
-
-def _give_back() -> None:
-    try:
-        ledger.give_back(engine.WORKER)
-    except DatabaseError as error:
-        log.warning("Leases could not be given back (%s); they run out.", type(error).__name__)

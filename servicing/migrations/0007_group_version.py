@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("servicing", "0005_run_tally")]
+    dependencies = [("servicing", "0006_missed_says_no_reason")]
 
     operations = [
         migrations.AddField(

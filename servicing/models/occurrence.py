@@ -15,7 +15,7 @@ class Occurrence(models.Model):
     class State(models.TextChoices):
         PLANNED = "planned", "planned"
         STARTED = "started", "started"
-        MISSED = "missed", "missed: OVMST wasn't running"
+        MISSED = "missed", "missed: it was found too late"
         REFUSED = "refused", "refused"
         CANCELLED = "cancelled", "cancelled"
 

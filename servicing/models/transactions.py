@@ -6,7 +6,8 @@ carries its transaction's number, and is read once every transaction up to that 
 writer at a time: there the id is enough, and the number is always 0.
 
 The numbers belong to one PostgreSQL cluster; they go on for ever (64 bits) and don't wrap. A database that was
-restored into another cluster holds numbers from that one's future: they count as over.
+restored into another cluster holds numbers from that one's future: they count as over, and are taken off before
+serving begins (`servicing.log.mend`).
 """
 
 from typing import Any

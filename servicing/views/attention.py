@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
 from ovmst_site.access.gate import Actor, find_or_404, may, visible
+from ovmst_site.text import printable
 from ovmst_site.web.forms import add_errors
 from ovmst_site.web.http import page_or_partial, person
 from ovmst_site.web.listing import Column, Listing
@@ -71,7 +72,7 @@ def resolve(request: HttpRequest, pk: int) -> HttpResponse:
         "since": since,
         "needs_attention": target.state == RunTarget.State.ATTENTION,
         "may_change": may(by, target, "change"),
-        "lines": reversed(lines),
+        "lines": [(line, printable(line.text)) for line in reversed(lines)],
         "more_lines": max(target.events - LOG_TAIL, 0),
         "form": form,
     }

@@ -8,13 +8,12 @@ from django.db.models import Count, F, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_POST
 
 from inventory.models import StoredResource
 from ovmst_site.access.gate import Actor, find_or_404, may, visible
 from ovmst_site.access.models import Team
 from ovmst_site.web.forms import add_errors
-from ovmst_site.web.http import page_or_partial, person, told
+from ovmst_site.web.http import changes_from, page_or_partial, person, told
 from ovmst_site.web.listing import Column, Listing
 from servicing import groups as membership
 from servicing.actions import add_to_group, copy_group, create_group, delete_group, edit_group, remove_members
@@ -199,7 +198,7 @@ def _added(
     return redirect("servicing:group", found.pk) if "all" in request.POST else redirect(back)
 
 
-@require_POST
+@changes_from("servicing:group")
 def remove(request: HttpRequest, pk: int) -> HttpResponse:
     """Take the chosen machines off a list."""
     found = _group(request, pk, "change")
@@ -218,7 +217,7 @@ def remove(request: HttpRequest, pk: int) -> HttpResponse:
     return redirect("servicing:group", pk)
 
 
-@require_POST
+@changes_from("servicing:group")
 def copy(request: HttpRequest, pk: int) -> HttpResponse:
     """The same group again under another name, opened to be changed."""
     found = _group(request, pk)
@@ -233,7 +232,7 @@ def copy(request: HttpRequest, pk: int) -> HttpResponse:
     return redirect("servicing:group-edit", made.pk)
 
 
-@require_POST
+@changes_from("servicing:group")
 def delete(request: HttpRequest, pk: int) -> HttpResponse:
     found = _group(request, pk)
     try:

@@ -7,12 +7,12 @@ from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_safe
 
 from inventory.actions import set_maintenance
 from inventory.models import Host
 from ovmst_site.access.gate import find_or_404, visible
-from ovmst_site.web.http import person, told
+from ovmst_site.web.http import changes_from, person, told
 from servicing.models import RunTarget
 from servicing.views.machine_state import step_words
 
@@ -35,7 +35,7 @@ def hosts(request: HttpRequest) -> HttpResponse:
     return render(request, "servicing/hosts.html", {"groups": groups, "total": len(ordered)})
 
 
-@require_POST
+@changes_from("servicing:hosts", of_row=False)
 def maintenance(request: HttpRequest, pk: int) -> HttpResponse:
     """`on=1` takes the host out of service, `on=0` gives it back; anything else changes nothing."""
     me = person(request)

@@ -7,12 +7,11 @@ from django.core.exceptions import ValidationError
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_POST
 
 from inventory.models import HostGroup
 from ovmst_site.access.gate import find_or_404, may, visible
 from ovmst_site.web.forms import add_errors
-from ovmst_site.web.http import page_or_partial, person, told
+from ovmst_site.web.http import changes_from, page_or_partial, person, told
 from ovmst_site.web.listing import Column, Listing
 from servicing.actions import (
     Preview,
@@ -127,7 +126,7 @@ def edit(request: HttpRequest, pk: int) -> HttpResponse:
     return _form_page(request, form, differences=differences)
 
 
-@require_POST
+@changes_from("servicing:job")
 def copy(request: HttpRequest, pk: int) -> HttpResponse:
     """The same job again, opened to be changed."""
     try:
@@ -139,7 +138,7 @@ def copy(request: HttpRequest, pk: int) -> HttpResponse:
     return redirect("servicing:job-edit", made.pk)
 
 
-@require_POST
+@changes_from("servicing:job")
 def delete(request: HttpRequest, pk: int) -> HttpResponse:
     found = _job(request, pk)
     try:
@@ -152,7 +151,7 @@ def delete(request: HttpRequest, pk: int) -> HttpResponse:
     return redirect("servicing:jobs")
 
 
-@require_POST
+@changes_from("servicing:job")
 def start(request: HttpRequest, pk: int) -> HttpResponse:
     """Start a run now."""
     found = _job(request, pk)
@@ -166,7 +165,7 @@ def start(request: HttpRequest, pk: int) -> HttpResponse:
     return redirect("servicing:job", pk)
 
 
-@require_POST
+@changes_from("servicing:job")
 def plan(request: HttpRequest, pk: int) -> HttpResponse:
     """Plan its next start, in place of the one that was planned."""
     found = _job(request, pk)
@@ -182,7 +181,7 @@ def plan(request: HttpRequest, pk: int) -> HttpResponse:
     return _job_page(request, found, form)
 
 
-@require_POST
+@changes_from("servicing:job")
 def unplan(request: HttpRequest, pk: int) -> HttpResponse:
     try:
         unplan_job(_job(request, pk), person(request))

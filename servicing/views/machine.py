@@ -65,7 +65,7 @@ def edit(request: HttpRequest, pk: int) -> HttpResponse:
                 address=given["channel_address"],
                 port=given["channel_port"],
                 pinned=given["channel_host_key"],
-                credential=given["credential"],
+                credential=given["credential"] if "credential" in form.changed_data else ...,
             )
         except ValidationError as error:
             add_errors(form, error)
@@ -133,6 +133,12 @@ class ChannelForm(forms.ModelForm):  # type: ignore[type-arg]
         field: Any = self.fields["credential"]
         field.queryset = visible(by, Credential.objects.filter(team=self.instance.team_id))
         field.empty_label = "none of its own"
+        has = self.instance.credential_id
+        if has is not None and not field.queryset.filter(pk=has).exists():
+            # What isn't offered isn't taken away by not choosing it.
+            self.initial["credential"] = None
+            field.empty_label = "the one that it has, of another team"
+            field.help_text = "It has one that you may not see; it is kept unless you choose another."
 
     def _post_clean(self) -> None:
         """The action judges and writes; the row that the page shows stays as it is."""

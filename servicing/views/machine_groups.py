@@ -6,6 +6,7 @@ from django import forms
 
 from ovmst_site.access.gate import Actor, visible
 from ovmst_site.access.models import Team
+from ovmst_site.web.forms import must_be_seen
 from servicing.models import Group
 
 
@@ -26,7 +27,7 @@ class TeamForm(forms.Form):
 class SaveFilterForm(TeamForm):
     """A group of whatever the filter finds when a run starts."""
 
-    name = forms.CharField(max_length=100, label="Name of the group")
+    name = forms.CharField(max_length=100, validators=[must_be_seen], label="Name of the group")
     field_order = ["name", "team"]
 
 
@@ -45,7 +46,7 @@ class ListForm(TeamForm):
     group = forms.ModelChoiceField(
         queryset=Group.objects.none(), required=False, label="Add to the group", empty_label="a new group"
     )
-    name = forms.CharField(max_length=100, required=False, label="Name of the new group")
+    name = forms.CharField(max_length=100, required=False, validators=[must_be_seen], label="Name of the new group")
     field_order = ["scope", "group", "name", "team"]
 
     def __init__(self, *args: Any, by: Actor, total: int, **kwargs: Any) -> None:

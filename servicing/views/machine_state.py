@@ -8,6 +8,7 @@ from django.db.models import Prefetch
 
 from inventory.models import StoredResource
 from ovmst_site.access.gate import Actor, visible
+from ovmst_site.web.templatetags.web import in_words
 from servicing.models import RunTarget
 
 OPEN = "open_targets"  # where `with_open_targets` leaves them: one at most, says the database
@@ -59,5 +60,5 @@ def state_of(machine: StoredResource, seen: set[int]) -> MachineState:
 
 def step_words(target: RunTarget) -> str:
     """Its step for people: "shut down", "way back: rewind"."""
-    step = target.step.replace("_", " ")
+    step = in_words(target.step)
     return f"way back: {step}" if target.direction == "return" else step

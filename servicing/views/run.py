@@ -10,28 +10,30 @@ from django.core.exceptions import ValidationError
 from django.db.models import Case, IntegerField, QuerySet, Value, When
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 
 from ovmst_site import clock
 from ovmst_site.access.gate import find_or_404, may, visible
-from ovmst_site.web.http import page_or_partial, person, told
+from ovmst_site.web.http import changes_from, page_or_partial, person, told
 from ovmst_site.web.listing import Column, Listing
+from ovmst_site.web.templatetags.web import counted
 from servicing import cycle
 from servicing.actions import cancel_run, retry_failed
 from servicing.cycle import Direction
 from servicing.models import Run, RunTarget
 from servicing.run_filters import TargetFilter
 from servicing.tally import STANDINGS, standing, tally
-from servicing.telling import closing_line
 from servicing.views import log
 
 State = RunTarget.State
-# What somebody must look at comes first, then what is under way, then what hasn't begun.
+# What somebody must look at comes first, then what holds a slot and is worked on, then what waits for one, then
+# what hasn't begun.
 RANK = Case(
     When(state=State.ATTENTION, then=Value(0)),
-    When(state=State.ACTIVE, then=Value(1)),
-    When(state=State.QUEUED, then=Value(2)),
-    default=Value(3),
+    When(state=State.ACTIVE, reserved_mb__isnull=False, then=Value(1)),
+    When(state=State.ACTIVE, then=Value(2)),
+    When(state=State.QUEUED, then=Value(3)),
+    default=Value(4),
     output_field=IntegerField(),
 )
 COLUMNS = (
@@ -43,6 +45,7 @@ COLUMNS = (
     Column("Host", "host", ("host__name",), css="wide-only"),
     Column("Waits for, and why", css="wide-only"),
 )
+PER_PAGE = 20  # the log is below them, or beside them
 POLL_EVERY = 10  # seconds, where no live log tells of changes
 
 
@@ -103,7 +106,7 @@ def run(request: HttpRequest, pk: int) -> HttpResponse:
     run = _find(request, pk)
     wanted = TargetFilter(request.GET, RunTarget.objects.filter(run=run))
     targets: QuerySet[RunTarget] = wanted.qs.select_related("resource", "host").annotate(rank=RANK)
-    listing = Listing(request, targets, COLUMNS, sort="time")
+    listing = Listing(request, targets, COLUMNS, sort="time", per_page=PER_PAGE)
     counted = tally(run.pk)
     is_over = run.finished_at is not None
     context: dict[str, Any] = {
@@ -118,7 +121,6 @@ def run(request: HttpRequest, pk: int) -> HttpResponse:
         "may_change": may(request.user, run, "change"),
         "is_over": is_over,
         "took": (run.finished_at or clock.now()) - run.started_at,
-        "closing": closing_line(run) if is_over else "",
         "poll_every": POLL_EVERY,
         "log_form": log.empty_form(),
         "log_end": lambda: log.tail(run),  # asked where the whole page is drawn
@@ -132,25 +134,23 @@ def cancel(request: HttpRequest, pk: int) -> HttpResponse:
     run = _find(request, pk, "change")
     if request.method != "POST":
         return render(request, "servicing/run_cancel.html", {"run": run, "tally": tally(run.pk)})
+    queued = run.targets.filter(state=State.QUEUED, cancel_requested_at=None).count()
     try:
         asked = cancel_run(run, person(request))
     except ValidationError as error:
         messages.error(request, told(error))
     else:
         if asked:
-            messages.success(request, f"{asked} machine{'' if asked == 1 else 's'} asked to turn back.")
+            messages.success(request, _cancelled(min(queued, asked), max(asked - queued, 0)))
         else:
             messages.info(request, "Nothing was left to cancel.")
     return redirect("servicing:run", run.pk)
 
 
-@require_POST
+@changes_from("servicing:run")
 def retry(request: HttpRequest, pk: int) -> HttpResponse:
     """A new run over what didn't succeed; leads to it."""
     run = _find(request, pk, "change")
-    if run.finished_at is None:
-        messages.error(request, "This run isn't over yet: cancel it, or wait for its end.")
-        return redirect("servicing:run", run.pk)
     try:
         again = retry_failed(run, person(request))
     except ValidationError as error:
@@ -158,6 +158,12 @@ def retry(request: HttpRequest, pk: int) -> HttpResponse:
         return redirect("servicing:run", run.pk)
     messages.success(request, f"Run {again.pk} takes up again what didn't succeed in run {run.pk}.")
     return redirect("servicing:run", again.pk)
+
+
+def _cancelled(skipped: int, turning: int) -> str:
+    said = [f"{counted(skipped, 'queued machine')} skipped"] if skipped else []
+    said += [f"{counted(turning, 'machine')} asked to turn back"] if turning else []
+    return f"{' and '.join(said)}."
 
 
 def _find(request: HttpRequest, pk: int, action: str = "view") -> Run:

@@ -7,7 +7,15 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user
-from django.http import Http404, HttpRequest, HttpResponseBadRequest, HttpResponseBase, StreamingHttpResponse
+from django.contrib.auth.decorators import login_not_required
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBadRequest,
+    HttpResponseBase,
+    StreamingHttpResponse,
+)
 from django.views.decorators.http import require_safe
 
 from ovmst_site.access.gate import Actor, visible
@@ -27,16 +35,22 @@ END = b"event: end\ndata: {}\n\n"
 CUT = b"event: cut\ndata: {}\n\n"
 
 
+@login_not_required  # a stream can't show the sign-in page: it says 401 itself
 @require_safe
 async def events(request: HttpRequest, pk: int) -> HttpResponseBase:
     """GET ?after=CURSOR: server-sent events. `line` (its id is its cursor), `changed` (counts or targets did),
-    `beat`, `end` (the run is over), `cut` (the person may not watch any more)."""
+    `beat`, `end` (the run is over), `cut` (the person may not watch any more). 401 where nobody is signed in,
+    404 where they may not see the run."""
     try:
         after = max(_cursor(request.GET.get("after")), _cursor(request.headers.get("Last-Event-ID")))
     except ValueError as error:
         return HttpResponseBadRequest(str(error), content_type="text/plain; charset=utf-8")
+    if not await ask(lambda: request.user.is_authenticated):
+        return HttpResponse("Sign in first.", status=401, content_type="text/plain; charset=utf-8")
     if not await ask(lambda: _sees(request.user, pk)):
         raise Http404
+    if request.method == "HEAD":  # what a page asks when its stream is refused: why
+        return HttpResponse(content_type="text/event-stream; charset=utf-8")
     body = _stream(request.session.session_key, pk, after)
     response = StreamingHttpResponse(body, content_type="text/event-stream; charset=utf-8")
     response["Cache-Control"] = "no-store, no-transform"

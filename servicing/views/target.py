@@ -11,7 +11,7 @@ from django.views.decorators.http import require_safe
 from ovmst_site import clock
 from ovmst_site.access.gate import find_or_404
 from ovmst_site.web.http import page_or_partial
-from servicing.models import Operation, RunTarget, StepRecord
+from servicing.models import Operation, Run, RunTarget, StepRecord
 from servicing.packages import of_target
 from servicing.views.log import LogForm, part
 from servicing.views.run import Row
@@ -42,11 +42,11 @@ class Stay:
 
 @require_safe
 def target(request: HttpRequest, pk: int, target_pk: int) -> HttpResponse:
+    run = find_or_404(request.user, Run.objects.all(), pk=pk)
+    targets = RunTarget.objects.filter(run=run)
     found = find_or_404(
         request.user,
-        RunTarget.objects.filter(run=pk).select_related(
-            "run__job", "resource__share__library_server", "host", "transfers_on"
-        ),
+        targets.select_related("run__job", "resource__share__library_server", "host", "transfers_on"),
         pk=target_pk,
     )
     row = Row(found, clock.now())

@@ -1,5 +1,6 @@
 """The live log in a browser: every line once, whatever happens to the viewer."""
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -203,7 +204,9 @@ def test_the_page_holds_so_many_lines_and_brings_earlier_ones_back(
     expect(page.locator("li[data-cursor]").last).to_contain_text("line 100")
     expect(page.locator("li[data-cursor]")).to_have_count(20)
     page.get_by_role("link", name="Earlier lines").click()
-    expect(page.locator("li[data-cursor]").last).to_contain_text("line 80")
+    expect(page.locator("li[data-cursor]")).to_have_count(100)
+    expect(page.locator("li[data-cursor]").first).to_contain_text("line 1")
+    expect(page.locator("li[data-cursor]").last).to_contain_text("line 100")
 
 
 def test_who_reads_above_is_not_pulled_down(
@@ -254,3 +257,19 @@ def test_who_may_not_watch_any_more_is_told(
     speaker.say(1)
     expect(page.get_by_role("status")).to_contain_text("closed to you")
     assert page.locator("li[data-cursor]").count() == 0
+
+
+def test_who_has_signed_out_is_led_to_sign_in(
+    serve: Callable[..., Server], run: Run, member: Person, new_page: Any, complaints: Any
+):
+    complaints.allow("401|/events")
+    server = serve("servicing.views.stream.ASK_AGAIN=3600", "servicing.views.stream.HEARTBEAT=0.1")
+    page = new_page(member, server=server)
+    page.goto(f"/runs/{run.pk}/log?q=")
+    expect_state(page, "live")
+    page.context.clear_cookies()
+    page.evaluate("dispatchEvent(new Event('online'))")  # connects anew
+    expect_state(page, "closed")
+    expect(page.get_by_role("status")).to_contain_text("You are signed out.")
+    page.get_by_role("link", name="Sign in again").click()
+    expect(page).to_have_url(re.compile("/sign-in/.next=/runs/"))

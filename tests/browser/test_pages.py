@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from inventory.sync import sync
 from ovmst_site.access.models import Membership, Person
@@ -86,6 +86,41 @@ def test_deleting_asks_first(site: LabSite, member: Person, new_page: Callable[.
     page.get_by_role("button", name="Delete").click()
     expect(page).to_have_url(re.compile(rf"/jobs/{site.job.pk}/$"))
     assert Job.objects.count() == 1
+
+
+def test_a_form_is_sent_once_and_can_be_sent_again_later(
+    site: LabSite, member: Person, new_page: Callable[..., Page]
+):
+    page = new_page(member)
+    page.clock.install()
+    sent: list[str] = []
+
+    def stopped(route: Route) -> None:
+        """The page stays where it is, as when somebody presses Escape while the answer is on its way."""
+        sent.append(route.request.method)
+        route.fulfill(status=204)
+
+    page.route("**/start/", stopped)
+    page.goto(f"/jobs/{site.job.pk}/")
+    button = page.get_by_role("button", name="Run now")
+    with page.expect_response("**/start/"):
+        button.click()
+    button.click()
+    page.clock.fast_forward(6000)
+    with page.expect_response("**/start/"):
+        button.click()
+    assert sent == ["POST", "POST"]
+
+
+def test_filtering_keeps_what_was_sorted_in_place(site: LabSite, member: Person, new_page: Callable[..., Page]):
+    page = new_page(member)
+    page.goto("/machines/")
+    page.get_by_role("link", name="Name", exact=True).click()
+    expect(page).to_have_url(re.compile("sort=-name"))
+    page.get_by_label("Search", exact=False).first.fill("web")
+    expect(page).to_have_url(re.compile("q=web"))
+    expect(page).to_have_url(re.compile("sort=-name"))
+    expect(page.locator("#machines tbody tr").first).to_contain_text("web 2")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark", "phone"])

@@ -70,13 +70,18 @@ call_command("serve", "--port", "0")
 """
 
 
-def test_a_call_that_hangs_is_given_up_and_its_machine_let_go(start: Start, data: Path):
+def test_a_call_that_hangs_is_given_up_and_its_machine_is_the_next_starts(start: Start, data: Path):
     server = start("shell", "-v", "0", "-c", HANGS, **FAST)
     server.until("^hangs$", times=2)
-    assert ask(data, LEASED) >= 2
     assert server.stop(longest=12) == 0
     assert "given up" in server.said
-    assert ask(data, LEASED) == 0
+    # Somewhere else the call might go on: it isn't the process that ends which says that nobody has them.
+    left = ask(data, LEASED)
+    assert left >= 2
+    again = start("demo", "--port", "0", **FAST)
+    again.until(f"{left} machines go on")
+    again.until(UNDER_WAY, times=left)
+    assert again.stop() == 0
 
 
 def test_once_and_once_more(data: Path):

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.core.management import call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
@@ -16,7 +17,9 @@ from inventory.sync import AlreadySyncing, recording, sync
 from ovmst_site import clock
 from ovmst_site.access.gate import SERVICE
 from ovmst_site.access.models import Person
-from ovmst_site.faults import Fault, TryLater
+from ovmst_site.faults import Fault, NeedsAttention, TryLater
+from servicing import engine
+from servicing.actions import QUEUE
 from servicing.models import RunTarget
 from tests.factories import LabSite, make_lab_site
 from tests.inventory.syncing import MINUTE, again, changes, listing, rename
@@ -62,6 +65,87 @@ def test_what_a_sync_does_not_write_stays(lab: LabSite):
     resource = StoredResource.objects.get()
     assert resource.name == "new"
     assert {name: getattr(resource, name) for name in kept} == kept
+
+
+@pytest.mark.parametrize("away", [False, True], ids=["seen all the time", "missing in between"])
+def test_a_machine_that_was_put_back_to_another_state_is_not_compliant_any_more(lab: LabSite, away: bool):
+    for name in ("m1", "m2"):
+        lab.machine(name)
+    again(lab)
+    StoredResource.objects.update(compliance="compliant", compliant_at=clock.now())
+    was = StoredResource.objects.get(external_id="m1").generation
+    if away:
+        rename(lab, "m1", share="elsewhere")
+        again(lab)
+        rename(lab, "m1", share="gold")
+    restored = lab.world.outsiders.publish("m1")
+    told = changes(again(lab), "returned" if away else "changed")
+    assert told == {
+        "m1": {
+            "generation": {"old": was, "new": restored},
+            "compliance": {"old": "compliant", "new": "unknown"},
+        }
+    }
+    put_back, other = StoredResource.objects.order_by("external_id")
+    assert (put_back.generation, put_back.compliance, put_back.compliant_at) == (restored, "unknown", None)
+    assert (other.compliance, other.compliant_at is None) == ("compliant", False)
+
+
+def test_a_generation_that_was_published_meanwhile_stays_and_is_no_change(
+    lab: LabSite, monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("m1", "m2", "m3"):
+        lab.machine(name)
+    again(lab)
+    rename(lab, "m3", share="elsewhere")
+    again(lab)
+    rename(lab, "m3", share="gold")
+    rename(lab, "m2", name="new")
+    for name in ("m1", "m2", "m3"):
+        lab.world.outsiders.publish(name)
+
+    def slowly(found: Any) -> Iterator[Any]:
+        yield from list(found)
+        StoredResource.objects.update(generation="newer", compliance="compliant", compliant_at=clock.now())
+
+    # The plan compares with what was there when it asked; the rows have a newer generation when it is applied.
+    listing(monkeypatch, slowly)
+    record = again(lab)
+    assert (record.changed, record.returned, record.unchanged) == (1, 1, 1)
+    assert changes(record, "changed") == {"m2": {"name": {"old": "m2", "new": "new"}}}
+    assert changes(record, "returned") == {"m3": {}}
+    assert set(StoredResource.objects.values_list("generation", "compliance")) == {("newer", "compliant")}
+
+
+def test_a_share_that_lists_none_of_its_machines_is_not_believed(lab: LabSite):
+    for n in range(3):
+        lab.machine(f"m{n}")
+    again(lab)
+    for n in range(3):
+        rename(lab, f"m{n}", share="elsewhere")
+    lab.machine("new")
+    rename(lab, "new", share="elsewhere")
+    with pytest.raises(NeedsAttention, match="'gold' lists none of the 3 machines that it had: is it mounted"):
+        again(lab)
+    failed = SyncRecord.objects.latest("pk")
+    assert (failed.result, "--even-empty" in failed.reason) == ("failed", True)
+    assert not StoredResource.objects.exclude(missing_since=None).exists()
+
+    lab.clock.jump(MINUTE)
+    call_command("sync_inventory", lab.server.name, "--even-empty")
+    assert StoredResource.objects.exclude(missing_since=None).count() == 3
+    assert again(lab).result == "succeeded"  # they are known to be missing: nothing is left to ask about
+
+
+def test_a_share_that_lists_something_may_have_lost_the_rest(lab: LabSite):
+    for n in range(4):
+        lab.machine(f"m{n}")
+    again(lab)
+    for n in range(3):
+        rename(lab, f"m{n}", share="elsewhere")
+    assert again(lab).missing == 3
+    rename(lab, "m3", share="elsewhere")  # one alone may well have been taken away
+    assert again(lab).missing == 1
 
 
 def test_a_sync_that_fails_says_why_and_changes_nothing(lab: LabSite):
@@ -220,6 +304,20 @@ def test_what_came_back_while_the_library_was_read_is_not_missing(
     record = again(moving_lab)
     assert RunTarget.objects.get().outcome == "succeeded"
     assert (record.missing, record.left_alone) == (0, 1)
+
+
+def test_a_share_whose_machines_are_all_being_serviced_may_list_none(
+    moving_lab: LabSite, monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("m1", "m2"):
+        moving_lab.machine(name)
+    moving_lab.start()
+    while RunTarget.objects.exclude(step="install").exists():
+        engine.advance_due(QUEUE)
+        assert moving_lab.jump_to_next()
+    listing(monkeypatch, of_the_library)
+    record = again(moving_lab)
+    assert (record.result, record.missing, record.left_alone) == ("succeeded", 0, 2)
 
 
 def test_what_only_waits_for_its_turn_may_be_missing(moving_lab: LabSite):

@@ -1,5 +1,6 @@
 """The database's clock, counted on in between."""
 
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -63,3 +64,28 @@ def test_where_there_is_no_such_clock_the_monotonic_one_serves(database: Databas
     at += 5
     assert mine.now() == NOON + timedelta(seconds=5)
     assert database.asked == 1
+
+
+def test_who_waits_for_a_connection_keeps_nobody_from_the_time(database: Database, monkeypatch: pytest.MonkeyPatch):
+    """Those who have the connections may be the ones who want to know the time."""
+    waits, may_go_on = threading.Event(), threading.Event()
+    real = Database.execute
+
+    def execute(self: Database, statement: str) -> None:
+        real(self, statement)
+        if self.asked == 1:
+            waits.set()
+            assert may_go_on.wait(30)
+
+    monkeypatch.setattr(Database, "execute", execute)
+    mine = clock.DatabaseClock()
+    times: list[datetime] = []
+    first, second = (threading.Thread(target=lambda: times.append(mine.now()), daemon=True) for _ in range(2))
+    first.start()
+    assert waits.wait(30)
+    second.start()
+    second.join(10)
+    said = len(times)
+    may_go_on.set()
+    first.join(30)
+    assert said == 1

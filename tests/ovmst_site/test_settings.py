@@ -55,6 +55,26 @@ def test_a_database_url_may_hold_anything_in_its_password():
     assert made["OPTIONS"]["sslmode"] == "verify-full"
 
 
+def test_a_process_has_as_many_connections_as_is_said():
+    url = "postgresql://me@db.example/ovmst"
+    assert database(url, Path("/nowhere"))["OPTIONS"]["pool"]["max_size"] == 20
+    assert database(url, Path("/nowhere"), 50)["OPTIONS"]["pool"]["max_size"] == 50
+
+
+def test_more_threads_than_connections_are_refused_and_said(tmp_path: Path):
+    command = [sys.executable, "manage.py", "serve", "--threads", "9", "--port", "0"]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("OVMST_")}
+    environment |= {
+        "OVMST_DATA": str(tmp_path / "data"),
+        "OVMST_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing",  # it isn't asked
+        "OVMST_DATABASE_POOL": "12",
+    }
+    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "set OVMST_DATABASE_POOL=13, or use at most 8 threads" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_flags_and_words():
     env = Environment({"OVMST_A": "on", "OVMST_B": "x, y z"})
     assert env.flag("A", default=False) is True

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
-from django.db import connection
+from django.db import connection, transaction
 
 from inventory.drivers import forget_platforms
 from inventory.lab import worlds
 from inventory.models import StoredResource, SyncRecord
-from inventory.sync import AlreadySyncing, sync
+from inventory.sync import AlreadySyncing, applying, sync
 from ovmst_site import clock
 from ovmst_site.access.gate import SERVICE
 from ovmst_site.clock import JumpingClock
@@ -120,3 +120,33 @@ def test_one_of_those_who_sync_does(site: LabSite):
         got = at_once(act)
     assert len(refused) == THREADS - 1, got
     assert list(SyncRecord.objects.values_list("result", flat=True)) == ["succeeded", "succeeded"]
+
+
+def test_a_run_starts_while_a_sync_writes_its_machines(site: LabSite, monkeypatch: pytest.MonkeyPatch):
+    """Else the two could wait for each other: a run refers to machines in another order than a sync locks them."""
+    for n in range(20):
+        machine = site.world.machine(f"m{n}")
+        assert machine is not None
+        machine.name = f"renamed {n}"
+    got: list[Any] = []
+
+    def start() -> None:
+        try:
+            with transaction.atomic(), connection.cursor() as cursor:
+                cursor.execute("SET LOCAL lock_timeout = '10s'")
+                got.append(start_run(site.job, SERVICE))
+        except Exception as error:  # noqa: BLE001 - the test looks at it
+            got.append(error)
+        finally:
+            connection.close()
+
+    def while_the_rows_are_locked(*_: Any, **__: Any) -> None:
+        thread = threading.Thread(target=start)
+        thread.start()
+        thread.join()
+
+    monkeypatch.setattr(applying, "keep_addresses", while_the_rows_are_locked)
+    made = sync(site.server, clock.now())
+    assert len(made.changed) == 20
+    assert [type(each) for each in got] == [Run], got
+    assert RunTarget.objects.filter(finished_at=None).count() == 20

@@ -192,6 +192,17 @@ def test_events_from_before_get_their_run(lab: LabSite):
     assert log.latest(run.pk) == before
 
 
+def test_events_that_an_old_worker_wrote_after_that_get_their_run_at_the_next_start(lab: LabSite):
+    lab.machine("m1")
+    run = lab.start()
+    lab.run_to_end(run)
+    before = log.latest(run.pk)
+    Event.objects.filter(pk__in=[line.cursor.id for line in before[-3:]]).update(run=None)
+    assert log.latest(run.pk) == before[:-3]
+    log.mend()
+    assert log.latest(run.pk) == before
+
+
 def _migration(ending: str) -> Any:
     names = [name for app, name in MigrationLoader(None).disk_migrations if app == "servicing"]
     (name,) = [name for name in names if name.endswith(ending)]

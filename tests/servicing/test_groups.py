@@ -1,5 +1,7 @@
 """Groups: lists and saved filters, and that a filter which became invalid never means every machine."""
 
+from datetime import timedelta
+
 import pytest
 from django.core.exceptions import ValidationError
 
@@ -78,12 +80,44 @@ def test_a_filter_group_holds_its_own_teams_machines_only(site: LabSite):
     assert names(group) == ["m1"]
 
 
-@pytest.mark.parametrize("filter", [{"kind": "x"}, {"page": "2"}, {"share": "0"}, {"q": "\ud800" * 300}, ["kind"]])
+NOT_VALID: list[object] = [{"kind": "x"}, {"page": "2"}, {"share": "0"}, {"q": "\ud800" * 300}, ["kind"]]
+SAYS_NOTHING: list[object] = [
+    None,
+    {"q": None},
+    {"q": []},
+    {"state": {}},
+    {"first_in_line": False},
+    {"q": False},
+    {"q": ["m0"]},
+]
+
+
+@pytest.mark.parametrize("filter", NOT_VALID + SAYS_NOTHING)
 def test_a_filter_that_is_not_valid_is_not_saved(site: LabSite, filter: object):
     with pytest.raises(ValidationError) as refused:
         create_group(SERVICE, team=site.job.team, name="bad", kind="filter", filter=filter)  # type: ignore[arg-type]
     assert list(refused.value.message_dict) == ["filter"]
     assert not Group.objects.filter(name="bad").exists()
+    group = create_group(SERVICE, team=site.job.team, name="a list", resources=StoredResource.objects.all()[:1])
+    with pytest.raises(ValidationError) as refused:
+        edit_group(group, SERVICE, version=1, kind="filter", filter=filter)  # type: ignore[arg-type]
+    assert list(refused.value.message_dict) == ["filter"]
+    assert len(names(Group.objects.get(pk=group.pk))) == 1
+
+
+def test_no_days_at_all_are_a_number_of_days(site: LabSite):
+    StoredResource.objects.filter(external_id="m1").update(compliant_at=clock.now() + timedelta(minutes=1))
+    group = create_group(SERVICE, team=site.job.team, name="g", kind="filter", filter={"serviced_before": 0})
+    assert group.filter == {"serviced_before": "0"}
+    assert "m1" not in names(group)
+
+
+def test_a_filter_of_all_machines_is_said(site: LabSite):
+    group = create_group(SERVICE, team=site.job.team, name="all", kind="filter", filter={"q": " ", "state": ""})
+    assert group.filter == {}
+    assert groups.describe(group.filter, by=SERVICE, team=group.team) == "all machines"
+    assert edit_group(group, SERVICE, version=1, name="everything").filter == {}
+    assert len(names(group)) == StoredResource.objects.count()
 
 
 @pytest.mark.parametrize("name", ["", "   ", "x" * 101])

@@ -317,6 +317,9 @@ def test_a_retry_asks_what_a_start_asks(lab: LabSite):
     RunTarget.objects.filter(run=run).update(
         state="finished", outcome="restored", due_at=None, finished_at=clock.now()
     )
+    with pytest.raises(ValidationError, match="isn't over yet"):
+        retry_failed(run, SERVICE)
+    Run.objects.filter(pk=run.pk).update(finished_at=clock.now())
     Host.objects.update(in_maintenance=True)
     with pytest.raises(ValidationError, match="in maintenance"):
         retry_failed(run, SERVICE)

@@ -78,6 +78,25 @@ def test_a_store_that_no_worker_looks_at_holds_up_nobody(lab: LabSite):
     assert first.targets.get().step == "store"
 
 
+def test_a_store_whose_platform_does_not_say_holds_up_nobody(lab: LabSite):
+    LibraryServer.objects.update(transfers_limit=1)
+    lab.machine("done", name="done")
+    first = lab.start()
+    lab.run_until(first, "store")
+    lab.world.faults.silent("done", 3600)
+    lab.machine("next", name="next")
+    lab.start()
+    for _ in range(100):
+        engine.advance_due(QUEUE)
+        lab.clock.jump(timedelta(seconds=30))
+    assert lab.serviced("next").outcome == "succeeded"
+    done = first.targets.get()
+    assert done.step == "store"
+    assert done.note.startswith("the platform does not say")
+    lab.run_to_end(first)
+    assert first.targets.get().outcome == "succeeded"
+
+
 def test_a_store_that_fails_in_return_is_told_at_once_and_tried_again(either_lab: LabSite):
     either_lab.job.checks = [["/bin/false"]]
     either_lab.job.on_failure = "keep"

@@ -121,3 +121,20 @@ def test_a_range_of_a_long_log_is_one_range_of_an_index(run: Run):
             plan = " ".join(str(row) for row in cursor.fetchall())
         assert re.search(r"servicing_event_order \(run_id=\? AND tx=\? AND id[<>]\?\)", plan), plan
         assert "TEMP B-TREE" not in plan
+
+
+def test_a_restored_runs_lines_lose_the_other_clusters_numbers(run: Run, lab: LabSite):
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite numbers no transactions")
+    others = lab.start()
+    lab.run_to_end(others)
+    Event.objects.update(tx=5)
+    numbers = list(Event.objects.filter(run=run).order_by("pk").values_list("pk", flat=True))
+    late = numbers[len(numbers) // 2 :]
+    Event.objects.filter(pk__in=late).update(tx=2**50)  # the other cluster had come that far
+    log.mend()
+    assert ids(log.latest(run.pk)) == numbers
+    assert set(Event.objects.filter(run=run).values_list("tx", flat=True)) == {0}
+    assert set(Event.objects.filter(run=others).values_list("tx", flat=True)) == {5}  # nothing odd there
+    Event.objects.create(run=run, target_id=run.targets.all()[0].pk, n=999, at=lab.clock.now(), step="x", text="x")
+    assert ids(log.latest(run.pk))[:-1] == numbers  # what is new is the last

@@ -212,6 +212,28 @@ def test_planning_again_replaces_and_taking_back_forgets(site: LabSite):
     assert start_occurrence(site.job.pk, second) is not None
 
 
+def test_a_moment_that_was_started_early_is_not_planned_again(site: LabSite):
+    at = clock.now() + timedelta(seconds=50)
+    plan_job(site.job, at, SERVICE)
+    assert start_occurrence(site.job.pk, at) is not None
+    with pytest.raises(ValidationError) as refused:
+        plan_job(site.job, at, SERVICE)
+    assert refused.value.message_dict == {"start_at": ["This start is settled already: started."]}
+    assert nothing_is_planned()
+    assert Occurrence.objects.get().state == "started"
+
+
+def test_a_moment_that_was_refused_early_is_planned_again_without_the_old_reason(site: LabSite):
+    at = clock.now() + timedelta(seconds=50)
+    plan_job(site.job, at, SERVICE)
+    site.job.group.resources.clear()
+    assert start_occurrence(site.job.pk, at) is None
+    assert Occurrence.objects.get().reason
+    plan_job(site.job, at, SERVICE)
+    again = Occurrence.objects.get()
+    assert (again.state, again.reason, again.settled_at) == ("planned", "", None)
+
+
 def test_an_edit_leaves_the_plan_alone_unless_it_says_so(site: LabSite):
     at = clock.now() + HOUR
     plan_job(site.job, at, SERVICE)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from inventory.models import ManagementServer
 from ovmst_site.locks import FileLock
 from servicing import engine, ledger, presence
 from servicing.actions import QUEUE
@@ -69,9 +70,15 @@ def test_where_the_database_is_no_file_leases_run_out(lab: LabSite, monkeypatch:
     assert not ledger.next_due(QUEUE, lab.clock.now())
 
 
-def test_the_lock_lies_beside_an_embedded_database_only(monkeypatch: pytest.MonkeyPatch):
+def test_the_lock_lies_beside_an_embedded_database_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    beside = tmp_path / "memory" / "ovmst.sqlite3.performing"
+    (tmp_path / "link").symlink_to(tmp_path / "memory" / "ovmst.sqlite3")
+    monkeypatch.chdir(tmp_path)
     for vendor, name, expected in [
-        ("sqlite", "/data/ovmst.sqlite3", Path("/data/ovmst.sqlite3.performing")),
+        ("sqlite", str(tmp_path / "memory" / "ovmst.sqlite3"), beside),
+        ("sqlite", str(tmp_path / "link"), beside),
+        ("sqlite", "memory/../memory/ovmst.sqlite3", beside),
+        ("sqlite", ":memory:", None),
         ("sqlite", "file:memorydb_default?mode=memory&cache=shared", None),
         ("postgresql", "ovmst", None),
     ]:
@@ -84,15 +91,17 @@ def test_the_lock_lies_beside_an_embedded_database_only(monkeypatch: pytest.Monk
         assert presence.lock_file() == expected
 
 
-def test_a_worker_that_ends_gives_back_what_is_its_own(lab: LabSite):
+def test_where_a_call_may_outlive_its_process_leases_run_out(lab: LabSite, lock_file: Path):
+    """libvirt's daemon goes on with a start whose caller was killed."""
     lab.machine("m1")
-    lab.machine("m2")
     lab.start()
-    claimed(lab, "me")
-    others = claimed(lab, "another")[0]
-    assert ledger.give_back("me") == 1
-    assert ledger.next_due(QUEUE, lab.clock.now())
-    ledger.renew(others, lab.clock.now(), LENGTH)
+    ManagementServer.objects.update(kind="libvirt")
+    claimed(lab, "killed, or ended in the middle of a call")
+    with presence.performing() as taken:
+        assert taken == 0
+        assert not ledger.next_due(QUEUE, lab.clock.now())
+        lab.clock.jump(LENGTH)
+        assert ledger.next_due(QUEUE, lab.clock.now())
 
 
 def test_a_worker_that_ends_lets_go_after_the_step_it_is_at(lab: LabSite):

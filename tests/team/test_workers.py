@@ -16,6 +16,7 @@ from inventory.lab import worlds
 from ovmst_site import clock
 from ovmst_site.access.gate import SERVICE
 from ovmst_site.celery import app
+from servicing import engine
 from servicing.actions import count_awake, start_run
 from servicing.models import Event, Run
 from servicing.telling import closing_line
@@ -55,6 +56,7 @@ def site() -> Iterator[LabSite]:
 
 @contextmanager
 def worker() -> Iterator[None]:
+    engine.STOPPING.clear()  # the one before was another process
     with start_worker(app, pool="threads", concurrency=4, perform_ping_check=False, shutdown_timeout=30):
         yield
 

@@ -11,11 +11,13 @@ from django.conf import settings
 from django.core.management import call_command
 from pytest_django.plugin import DjangoDbBlocker
 
+from ovmst_site.text import printable
 from servicing.models import RunTarget
 from tests.vm import serviced as serviced_guests
-from tests.vm.site import RealSite, real_site
+from tests.vm.site import RealSite, log_of, real_site
 
 _table: list[str] = []
+_one_cycle: list[str] = []  # the guest's that took the most steps
 # Tests of a guest that isn't serviced are no tests: they aren't collected.
 collect_ignore = [] if serviced_guests.GUESTS == "all" else ["test_uefi.py"]
 
@@ -40,6 +42,10 @@ def site(django_db_blocker: DjangoDbBlocker) -> Iterator[RealSite]:
             _table.append(
                 f"{name:32} {target.run.job.name:22} {target.outcome:16} {took:6.0f} s  {target.reason[:90]}"
             )
+        longest = RunTarget.objects.filter(outcome="succeeded").order_by("-visit").first()
+        if longest is not None:
+            _one_cycle.append(f"{printable(longest.resource.name)}, on {longest.created_at:%Y-%m-%d}:")
+            _one_cycle.extend(printable(line)[:150] for line in log_of(longest).splitlines())
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +54,10 @@ def serviced(site: RealSite) -> serviced_guests.Serviced:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if _one_cycle:
+        terminalreporter.section("one guest's cycle, step by step")
+        for line in _one_cycle:
+            terminalreporter.write_line(line)
     if _table:
         terminalreporter.section("guests and outcomes")
         for line in _table:

@@ -1,4 +1,4 @@
-"""manage.py sync_inventory [NAME]: what is there, from each management server."""
+"""manage.py sync_inventory [NAME] [--even-empty]: what is there, from each management server."""
 
 from typing import Any
 
@@ -15,6 +15,11 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name", nargs="?", help="a management server; all enabled ones without it")
+        parser.add_argument(
+            "--even-empty",
+            action="store_true",
+            help="believe a share that lists none of the machines that it had: it was emptied, and is mounted",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         servers = ManagementServer.objects.select_related("credential")
@@ -25,7 +30,7 @@ class Command(BaseCommand):
         failed = 0
         for server in chosen:
             try:
-                made = sync(server, clock.now())
+                made = sync(server, clock.now(), even_empty=options["even_empty"])
             except Fault as fault:
                 failed += 1
                 self.stderr.write(f"{server.name}: nothing changed: {fault}")

@@ -21,7 +21,9 @@ def inspect(
 ) -> Facts:  # fmt: skip
     """Raises TryLater where a host can't be asked, NeedsAttention where the share isn't there."""
     if not folder.share_is_there():
-        raise NeedsAttention(f"the library share {folder.share} isn't there: is it mounted on this worker?")
+        raise NeedsAttention(
+            f"the library share {folder.share} isn't there, or is empty: is it mounted on this worker?"
+        )
     try:
         stored = read_stored(folder)
     except Unreadable as error:

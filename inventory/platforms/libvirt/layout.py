@@ -1,5 +1,6 @@
 """How a library share looks on disk, and the few ways in which its files are changed.
 
+    SHARE/.ovmst-share                                 says that the share is mounted
     SHARE/<machine>/current -> generations/g000001     swapped by rename
     SHARE/<machine>/generations/g000001/…              published: never written again
     SHARE/<machine>/generations/.wip-<op>/…            one target's servicing; published by a rename
@@ -27,6 +28,7 @@ from ovmst_site.faults import NeedsAttention, TryLater
 GENERATION = re.compile(r"g[0-9]{6,9}")
 MACHINE_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 OPERATION = re.compile(r"[a-z0-9-]{1,60}")
+SIGN = ".ovmst-share"
 MAX_SMALL_FILE = 4 << 20  # bytes; descriptions and manifests are far smaller
 
 
@@ -179,7 +181,18 @@ class Folder:
         self.handed_out = self.path / "handed-out.json"
 
     def share_is_there(self) -> bool:
-        return self.share.is_dir()
+        """Whether the share is really seen here: a folder that bears the sign, or holds a machine. An empty
+        one may be the place on which nothing is mounted, and says nothing about its machines."""
+        try:
+            with os.scandir(self.share) as entries:
+                return any(entry.name == SIGN or should_be_a_machine(entry) for entry in entries)
+        except OSError:
+            return False
+
+    def sign_share(self) -> None:
+        """Put up the sign by which the share is known even when its last machine is gone."""
+        if not os.path.lexists(self.share / SIGN):
+            create_whole(self.share / SIGN, b"A library share of OVMST. Keep this file.\n", mode=0o644)
 
     def exists(self) -> bool:
         """True for a directory of its own. Raises Unreadable for a link or a file in its place."""
@@ -257,6 +270,19 @@ class Folder:
         finally:
             os.close(fd)
         return False
+
+
+def should_be_a_machine(entry: os.DirEntry[str]) -> bool:
+    """Whether this entry of a share is a machine's directory, whole or not."""
+    if entry.name.startswith(".") or entry.name == "lost+found":
+        return False
+    if entry.is_symlink():
+        return os.path.isdir(entry.path)
+    if not entry.is_dir(follow_symlinks=False):
+        return False
+    inside = ("generations", "current", "marker.json")
+    looks_like_uuid = len(entry.name) == 36 and entry.name.count("-") == 4
+    return looks_like_uuid or any(os.path.lexists(os.path.join(entry.path, n)) for n in inside)
 
 
 def is_directory(path: Path) -> bool:

@@ -59,7 +59,7 @@ def machines(share: str) -> Iterator[FoundMachine | Damaged]:
         try:
             yield _found(read_stored(Folder(share, name)), share)
         except Unreadable as error:
-            yield Damaged(where, str(error))
+            yield Damaged(where, str(error), name)  # its id: what is damaged isn't missing
 
 
 def _keys(share: str) -> list[str]:
@@ -68,19 +68,7 @@ def _keys(share: str) -> list[str]:
         entries = list(os.scandir(share))
     except OSError as error:
         raise NeedsAttention(f"the library share {share!r} can't be read: {error.strerror}") from error
-    return sorted(e.name for e in entries if _should_be_a_machine(e))
-
-
-def _should_be_a_machine(entry: os.DirEntry[str]) -> bool:
-    if entry.name.startswith(".") or entry.name == "lost+found":
-        return False
-    if entry.is_symlink():
-        return os.path.isdir(entry.path)
-    if not entry.is_dir(follow_symlinks=False):
-        return False
-    inside = ("generations", "current", "marker.json")
-    looks_like_uuid = len(entry.name) == 36 and entry.name.count("-") == 4
-    return looks_like_uuid or any(os.path.lexists(os.path.join(entry.path, n)) for n in inside)
+    return sorted(e.name for e in entries if layout.should_be_a_machine(e))
 
 
 def _found(stored: Stored, share: str) -> FoundMachine:

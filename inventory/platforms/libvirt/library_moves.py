@@ -145,7 +145,7 @@ def _disk_to_copy(target: str, source: str, form: str, disks: list[DiskToCopy]) 
 
 def _room(platform: LibvirtPlatform, share: str, description: Description, disks: list[DiskToCopy]) -> list[str]:
     folder = Folder(share, description.uuid)
-    if not folder.share_is_there():
+    if not folder.share.is_dir():  # an empty one will do: its first machine comes
         return [f"the library share {share} isn't there"]
     found = []
     for each in platform.config.shares:
@@ -193,6 +193,7 @@ def adopt(platform: LibvirtPlatform, plan: AdoptPlan) -> str:
                 raise GiveUp(f"{plan.domain!r} was used while it was copied: nothing was adopted")
             if os.path.lexists(folder.path):
                 raise GiveUp(f"{folder.path} has appeared meanwhile: nothing was adopted")
+            folder.sign_share()
             os.rename(aside, folder.path)
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)

@@ -53,7 +53,8 @@ def observe(folder: Folder, hosts: Hosts) -> Observed:
 
 def _without_library(folder: Folder, hosts: Hosts) -> Observed:
     if not folder.share_is_there():
-        return Observed(Place.UNKNOWN, Power.UNKNOWN, detail=f"the library share {folder.share} isn't there")
+        detail = f"the library share {folder.share} isn't there, or is empty: is it mounted on this worker?"
+        return Observed(Place.UNKNOWN, Power.UNKNOWN, detail=detail)
     seen = sights.look(hosts, folder.key, folder.path)
     detail = "; ".join([*map(str, seen.seen), *seen.silent])
     if seen.active:

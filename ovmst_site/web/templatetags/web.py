@@ -12,16 +12,18 @@ from django.utils.safestring import SafeString
 from lucide.templatetags.lucide import lucide
 
 from ovmst_site import clock
+from ovmst_site.text import can_be_seen
 
 register = template.Library()
 
+NO_VISIBLE_NAME = "(no visible name)"
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 @register.simple_tag
 def icon(name: str, size: int = 16) -> str:
     """An icon that says nothing to screen readers: the text beside it does."""
-    return str(lucide(name, size=size, aria_hidden="true", focusable="false", class_="icon"))
+    return str(lucide(name, size=size, aria_hidden="true", focusable="false", **{"class": "icon"}))
 
 
 @register.filter
@@ -68,9 +70,24 @@ def moment(value: datetime | None) -> SafeString | str:
 
 @register.filter
 def one_line(value: Any, longest: int = 120) -> str:
-    """A name that may hold anything, for one line: no line breaks or direction overrides, of bounded length."""
+    """A name that may hold anything, for one line: no line breaks or direction overrides, of bounded length. One
+    that nobody could see, or click on, says so; an empty one stays empty."""
+    if value != "" and not can_be_seen(str(value)):
+        return NO_VISIBLE_NAME
     text = "".join(c for c in " ".join(str(value).split()) if c.isprintable())
     return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+@register.filter
+def or_else(value: Any, other: Any) -> Any:
+    """`value`, or `other` where nothing of it can be seen: a machine's name, else its id."""
+    return value if value is not None and can_be_seen(str(value)) else other
+
+
+@register.filter
+def in_words(step: Any) -> str:
+    """A step's name for people: "shut down"."""
+    return str(step).replace("_", " ")
 
 
 @register.filter

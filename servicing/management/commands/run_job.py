@@ -12,7 +12,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, close_old_connections, connection
 
-from ovmst_site import clock
+from ovmst_site import clock, pool
 from ovmst_site.access.gate import SERVICE
 from servicing import alarms, engine, presence
 from servicing.actions import QUEUE, count_awake, start_run
@@ -34,6 +34,8 @@ class Command(BaseCommand):
         parser.add_argument("--threads", type=int, default=8, help="targets taken on at a time (with --wait)")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["wait"] and (reason := pool.too_many(options["threads"])):
+            raise CommandError(reason)
         job = _job(options["name"], options["team"])
         if options["resume"] is not None:
             run = job.runs.filter(pk=options["resume"]).first()

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import threading
 from dataclasses import dataclass, field
+from typing import Any
 
 import paramiko
 from paramiko.common import (
@@ -71,7 +72,7 @@ class SshServer:
 class _Session(paramiko.ServerInterface):
     def __init__(self, server: SshServer, transport: paramiko.Transport) -> None:
         self.server = server
-        self.transport = transport
+        self.transport: Any = transport
 
     def get_allowed_auths(self, username: str) -> str:
         return "publickey" if self.server.user_key else "password"
@@ -97,10 +98,25 @@ class _Session(paramiko.ServerInterface):
         self.server.commands.append(command)
         if self.server.mute_exec:
             threading.Event().wait(20)
-        threading.Thread(target=self._run, args=(channel, command), daemon=True).start()
+        answered = self._once_answered()
+        threading.Thread(target=self._run, args=(channel, command, answered), daemon=True).start()
         return True
 
-    def _run(self, channel: paramiko.Channel, command: bytes) -> None:
+    def _once_answered(self) -> threading.Event:
+        """Set once the client has been told that its command begins. A program that ends sooner would close the
+        channel before, as no real server does."""
+        answered = threading.Event()
+        send = self.transport._send_user_message
+
+        def telling(message: paramiko.Message) -> None:
+            send(message)
+            answered.set()
+
+        self.transport._send_user_message = telling
+        return answered
+
+    def _run(self, channel: paramiko.Channel, command: bytes, answered: threading.Event) -> None:
+        answered.wait(20)
         with contextlib.suppress(OSError, EOFError):
             program = subprocess.Popen(
                 ["/bin/sh", "-c", command],

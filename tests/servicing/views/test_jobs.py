@@ -184,7 +184,9 @@ def test_a_job_starts_or_says_why_not(lab: LabSite, page: Client):
     assert Run.objects.count() == 1
     Host.objects.update(in_maintenance=True)
     assert "maintenance" in page.post(address, follow=True).content.decode()
-    assert page.get(address).status_code == 405
+    runs = Run.objects.count()
+    assert page.get(address)["Location"] == f"/jobs/{lab.job.pk}/", "typed, or loaded again after signing in"
+    assert Run.objects.count() == runs
 
 
 def test_the_preview_says_what_a_job_would_take_as_it_is_written(lab: LabSite, page: Client):

@@ -201,6 +201,25 @@ def test_what_isnt_valid_is_said_at_its_field(
     assert StoredResource.objects.filter(pk=serviced.resource_id).values().get() == before
 
 
+def test_a_credential_of_another_team_stays_until_another_is_chosen(
+    lab: LabSite, serviced: RunTarget, address: str, page: Client, bob: Person
+):
+    theirs = Credential.objects.create(team=Team.objects.get(name="Others"), name="theirs")
+    StoredResource.objects.update(credential=theirs)
+    said = page.get(address + "edit/").content.decode()
+    assert "the one that it has, of another team" in said
+    assert ">theirs<" not in said
+    assert page.post(address + "edit/", sent(channel_address="10.0.0.7")).status_code == 302
+    machine = StoredResource.objects.get()
+    assert (machine.credential, machine.channel_address) == (theirs, "10.0.0.7")
+    own = Credential.objects.create(team=lab.job.team, name="own")
+    assert page.post(address + "edit/", sent(credential=own.pk)).status_code == 302
+    assert StoredResource.objects.get().credential == own
+    assert "none of its own" in page.get(address + "edit/").content.decode()
+    assert page.post(address + "edit/", sent(credential="")).status_code == 302
+    assert StoredResource.objects.get().credential is None
+
+
 def test_a_credential_of_another_team_cant_be_given(serviced: RunTarget, address: str, page: Client, bob: Person):
     theirs = Credential.objects.create(team=Team.objects.get(name="Others"), name="secret of others")
     assert "secret of others" not in page.get(address + "edit/").content.decode()

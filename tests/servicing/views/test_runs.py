@@ -28,7 +28,7 @@ def test_runs_are_listed_with_what_became_of_them(page: Client, lab: LabSite):
     assert f'href="/runs/{over.pk}/"' in said
     assert said.index(f"/runs/{over.pk}/") < said.index(f"/runs/{run.pk}/"), "the newest is on top"
     assert (
-        'aria-label="6 of 12 over: 2 succeeded, 2 restored, 2 needs attention, 4 being serviced, 2 queued"' in said
+        'aria-label="6 of 12 ended: 2 succeeded, 2 restored, 2 needs attention, 4 being serviced, 2 queued"' in said
     )
     assert "2 runs" in said
 

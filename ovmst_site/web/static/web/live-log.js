@@ -31,6 +31,7 @@ const FIRST_WAIT = 1000;
 const LONGEST_WAIT = 30_000;
 const UNREAD_EVERY = 3000;
 const NEAR_THE_END = 40; // px
+const CLOSED = "This log is closed to you. Sign in again to see whether it still is.";
 
 let changedAt = 0;
 let changedTimer = null;
@@ -71,7 +72,7 @@ function lineElement(line) {
   time.dateTime = line.at;
   item.append(time, " ");
   if (line.level !== "info") item.append(element("strong", "log-level", line.level), " ");
-  item.append(element("bdi", "log-machine", line.machine), " ", element("span", "log-step", line.step), " ");
+  item.append(element("bdi", "log-machine", line.machine), " ", element("span", "log-step", line.step.replaceAll("_", " ")), " ");
   item.append(element("bdi", "log-text", line.text));
   return item;
 }
@@ -118,10 +119,13 @@ class LiveLog {
     on("beat", () => {});
     on("changed", tellChanged);
     on("end", () => this.end("ended", "The run has ended."));
-    on("cut", () => this.end("closed", "This log is closed to you. Sign in again to see whether it still is."));
+    on("cut", () => this.end("closed", CLOSED));
     // EventSource would come back to the old address, or after an HTTP error not at all: we come back ourselves.
     source.addEventListener("error", () => {
-      if (this.source === source) this.retry();
+      if (this.source !== source) return;
+      const isRefused = source.readyState === EventSource.CLOSED;
+      this.retry();
+      if (isRefused) this.askWhy(url);
     });
     this.watchSilence();
   }
@@ -140,6 +144,23 @@ class LiveLog {
     this.failures += 1;
     this.say("waiting", "The connection is lost; trying again.");
     this.retryTimer = setTimeout(() => this.open(), wait);
+  }
+
+  /** The server refused the stream. An EventSource doesn't tell why: the same address is asked without one. */
+  async askWhy(url) {
+    let answer;
+    try {
+      answer = await fetch(url, { method: "HEAD" });
+    } catch {
+      return; // no connection: the next try finds out
+    }
+    if (!this.isOpen || this.source) return;
+    if (answer.status === 401 || answer.redirected) {
+      this.end("closed", "You are signed out.");
+      this.leadHere("Sign in again");
+    } else if (answer.status === 404) {
+      this.end("closed", CLOSED);
+    }
   }
 
   /** A connection may die without a word: then nothing comes any more, not even a beat. */
@@ -247,6 +268,15 @@ class LiveLog {
     this.unreadTimer = null;
     if (!this.unread) return;
     this.say(this.section.dataset.live, `${this.unread} new ${this.unread === 1 ? "line" : "lines"} below.`);
+  }
+
+  /** A link to this page itself: the server asks for signing in first and then leads back to it. */
+  leadHere(text) {
+    const status = this.section.querySelector("[data-live-status]");
+    if (!status) return;
+    const link = element("a", "", text);
+    link.href = location.pathname + location.search;
+    status.append(" ", link);
   }
 
   say(state, text) {

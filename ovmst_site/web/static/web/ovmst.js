@@ -26,11 +26,14 @@ document.addEventListener("submit", (event) => {
   if (question && !window.confirm(question)) event.preventDefault();
 });
 
-// A form is sent once: a second click on its button does nothing.
+// A form is sent once: a second click on its button does nothing. After a while it does: the person may have
+// stopped the first one (Escape), of which no page is told.
+const SENT_FOR = 5000; // ms
 document.addEventListener("submit", (event) => {
   if (event.defaultPrevented || event.target.method !== "post") return;
-  if (event.target.dataset.sent) event.preventDefault();
-  event.target.dataset.sent = "1";
+  const { dataset } = event.target;
+  if (dataset.sent && Date.now() - Number(dataset.sent) < SENT_FOR) event.preventDefault();
+  else dataset.sent = String(Date.now());
 });
 addEventListener("pageshow", () => {
   for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
