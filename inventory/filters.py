@@ -7,6 +7,7 @@ servicing knows.
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import django_filters
@@ -59,6 +60,7 @@ class MachineFilter(django_filters.FilterSet):  # type: ignore[misc]
     isn't valid (then `.qs` is empty).
 
     `by` is who asks: machines and choices are what they may see. `team` narrows both down to one team's.
+    `like` is another filter of the same person and team: what may be chosen is read once for both.
     Names that the filter doesn't have (a page's own: sort, page) are ignored here; `cleaned` refuses them.
     """
 
@@ -98,6 +100,7 @@ class MachineFilter(django_filters.FilterSet):  # type: ignore[misc]
         *,
         by: Actor,
         team: Team | None = None,
+        like: "MachineFilter | None" = None,
         **kwargs: Any,
     ) -> None:
         machines = visible(by, StoredResource.objects.all() if queryset is None else queryset)
@@ -109,9 +112,10 @@ class MachineFilter(django_filters.FilterSet):  # type: ignore[misc]
         servers = ManagementServer.objects.filter(Exists(seen.filter(management_server=OuterRef("pk"))))
         systems = seen.exclude(operating_system="").order_by("operating_system")
         names = systems.values_list("operating_system", flat=True).distinct()
+        self._systems: Callable[[], list[str]] = cache(lambda: list(names)) if like is None else like._systems
         self.filters["share"].queryset = shares
         self.filters["management_server"].queryset = servers
-        self.filters["operating_system"].extra["choices"] = lambda: [(name, name) for name in names]
+        self.filters["operating_system"].extra["choices"] = lambda: [(name, name) for name in self._systems()]
         self.filters["state"].extra["choices"] = [(key, label) for key, (label, _) in self.STATES.items()]
 
     def filter_queryset(self, queryset: QuerySet[StoredResource]) -> QuerySet[StoredResource]:

@@ -118,9 +118,9 @@ def _groups_and_jobs(server: ManagementServer, team: Team) -> Job:
         group, is_new = Group.objects.current().get_or_create(team=team, name=title[:100])
         if is_new:
             group.resources.set(members)
-        about = {"team": team, "group": group, "update_system": updates, "host_group": hosts}
-        Job.objects.current().get_or_create(name=name[:100], defaults=about)
-    return Job.objects.current().get(name=JOB)
+        about = {"group": group, "update_system": updates, "host_group": hosts}
+        Job.objects.current().get_or_create(team=team, name=name[:100], defaults=about)
+    return Job.objects.current().get(team=team, name=JOB)
 
 
 def _administrator(team: Team) -> str:

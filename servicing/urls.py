@@ -12,6 +12,7 @@ urlpatterns = [
     path("machines/", machines.machines, name="machines"),
     path("machines/<int:pk>/", machine.machine, name="machine"),
     path("machines/<int:pk>/edit/", machine.edit, name="machine-edit"),
+    path("machines/<int:pk>/groups/", machine.groups, name="machine-groups"),
     path("machines/<int:pk>/packages/<int:target>/", machine.packages, name="machine-packages"),
     path("groups/", groups.groups, name="groups"),
     path("groups/new/", groups.new, name="group-new"),

@@ -106,6 +106,7 @@ def shared_database(django_db_setup: None, django_db_blocker: Any, tmp_path_fact
 @pytest.fixture
 def shared_rows(transactional_db: None, shared_database: str) -> Iterator[str]:
     """This process on that database, empty, without a transaction round the test; gives its URL."""
+    forget_platforms()  # keys begin at 1 again: else the last test's world would answer
     with _on(shared_database):
         yield shared_database
 
@@ -161,6 +162,5 @@ def serve(shared_rows: str) -> Iterator[Callable[..., Server]]:
 @pytest.fixture
 def shared_lab(shared_rows: str, jumping_clock: JumpingClock) -> Iterator[LabSite]:
     """A lab whose rows a served site sees too; its world is this process's alone."""
-    forget_platforms()
     yield make_lab_site(jumping_clock)
     worlds.forget()

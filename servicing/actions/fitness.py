@@ -1,6 +1,6 @@
 """Which machines of a run are left out, and why: one rule for previews and for starts, asked in SQL."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,3 +62,12 @@ def with_reasons(machines: QuerySet[StoredResource], team: Team, hosts: HostGrou
         del conditions["no_host"]
     cases = [When(condition, then=Value(key)) for key, condition in conditions.items()]
     return machines.annotate(unfit=Case(*cases, default=Value(""), output_field=CharField()))
+
+
+def none_is_fit(count: Mapping[str, int]) -> str:
+    """Why a run starts over none of its machines; `count` says how many there are of each key of REASONS."""
+    total = sum(count.values())
+    whose = "The only machine" if total == 1 else f"None of the {total} machines"
+    why = "; ".join(f"{reason.of_many}: {count[key]}" for key, reason in REASONS.items() if count.get(key))
+    left_out = f" Left out, because they: {why}." if why else ""
+    return f"{whose} {'cannot' if total == 1 else 'can'} be serviced now.{left_out}"

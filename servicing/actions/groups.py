@@ -14,6 +14,7 @@ from ovmst_site.access.models import Team
 from ovmst_site.batches import batched
 from ovmst_site.text import clean
 from servicing import groups
+from servicing.actions.names import one_of_a_name
 from servicing.actions.permission import must_act_for, must_own_group
 from servicing.models import Group
 
@@ -40,19 +41,29 @@ def edit_group(
     group: Group,
     by: Actor,
     *,
+    version: int,
     name: str | None = None,
     kind: str | None = None,
     resources: Iterable[StoredResource] | None = None,
     filter: Mapping[str, Any] | None = None,
 ) -> Group:
-    """Change what is given. A run that has started keeps its machines."""
+    """Change what is given of the group that was read at this `version`. A run that has started keeps its
+    machines. Raises ValidationError, saving nothing, when somebody else has changed it since."""
     must_own_group(group, by)
-    group = Group.objects.get(pk=group.pk)
-    if kind is not None and kind != group.kind:
-        _must_say_which(kind, filter)
-    group.name = group.name if name is None else _tidy(name)
-    group.kind = group.kind if kind is None else kind
-    return _save(group, by, resources, group.filter if filter is None else filter)
+    with transaction.atomic():
+        fresh = _locked(group)
+        if fresh.version != version:
+            raise ValidationError(
+                f"Somebody else changed {fresh.name!r} while you edited it. Nothing of yours was saved: "
+                "open it again, and make your change to what it says now.",
+                code="conflict",
+            )
+        if kind is not None and kind != fresh.kind:
+            _must_say_which(kind, filter)
+        fresh.name = fresh.name if name is None else _tidy(name)
+        fresh.kind = fresh.kind if kind is None else kind
+        fresh.version += 1
+        return _save(fresh, by, resources, fresh.filter if filter is None else filter)
 
 
 def add_to_group(group: Group, by: Actor, resources: Iterable[StoredResource]) -> int:
@@ -62,7 +73,7 @@ def add_to_group(group: Group, by: Actor, resources: Iterable[StoredResource]) -
         raise ValidationError({"group": f"The group {group} is a filter: machines can't be put into it."})
     ids = _allowed(resources, group.team, by)
     with transaction.atomic():
-        locked = Group.objects.select_for_update().get(pk=group.pk)
+        locked = _locked(group)
         there = set(locked.resources.values_list("pk", flat=True))
         new = [pk for pk in ids if pk not in there]
         for some in batched(new):
@@ -75,7 +86,7 @@ def delete_group(group: Group, by: Actor) -> None:
     archived with them."""
     must_own_group(group, by)
     with transaction.atomic():
-        locked = Group.objects.select_for_update().get(pk=group.pk)
+        locked = _locked(group)
         users = [str(job) for job in locked.jobs.filter(archived_at=None)]
         if users:
             names = ", ".join(repr(name) for name in users[:10]) + (" and others" if len(users) > 10 else "")
@@ -97,11 +108,11 @@ def remove_members(group: Group, by: Actor, machines: QuerySet[StoredResource]) 
 
 
 def copy_group(group: Group, by: Actor) -> Group:
-    """The same group again under another name."""
+    """The same group again under another name, without machines that went to another team."""
     must_own_group(group, by)
     taken = set(Group.objects.current().filter(team=group.team).values_list("name", flat=True))
     name = free_name(group.name, taken)
-    resources = group.resources.all() if group.kind == Group.Kind.STATIC else ()
+    resources = group.resources.filter(team=group.team) if group.kind == Group.Kind.STATIC else ()
     return create_group(by, team=group.team, name=name, kind=group.kind, resources=resources, filter=group.filter)
 
 
@@ -116,8 +127,16 @@ def free_name(name: str, taken: Collection[str]) -> str:
         number += 1
 
 
+def _locked(group: Group) -> Group:
+    """Its row, which nobody else changes or deletes until this transaction ends."""
+    locked = Group.objects.select_for_update().filter(pk=group.pk, archived_at=None).first()
+    if locked is None:
+        raise ValidationError(f"The group {group} was deleted.")
+    return locked
+
+
 def _locked_list(group: Group) -> Group:
-    locked = Group.objects.select_for_update().get(pk=group.pk)
+    locked = _locked(group)
     if locked.kind != Group.Kind.STATIC:
         raise ValidationError(f"The group {locked} is a saved filter: it has no list of machines.")
     return locked
@@ -138,7 +157,8 @@ def _save(group: Group, by: Actor, resources: Iterable[StoredResource] | None, f
     ids = None if resources is None else _allowed(resources, group.team, by)
     group.full_clean()
     with transaction.atomic():
-        group.save()
+        with one_of_a_name(Group):
+            group.save(update_fields=["name", "kind", "filter", "version"] if group.pk else None)
         if ids is not None:
             there, wanted = set(group.resources.values_list("pk", flat=True)), set(ids)
             for some in batched(sorted(there - wanted)):

@@ -12,6 +12,7 @@ from ovmst_site.access.models import Team
 from ovmst_site.text import clean, clean_json
 from servicing import schedules
 from servicing.actions.groups import free_name
+from servicing.actions.names import one_of_a_name
 from servicing.actions.permission import must_act_for, must_be_allowed
 from servicing.models import Job, RunTarget
 
@@ -33,7 +34,8 @@ def create_job(by: Actor, *, team: Team | None, start_at: datetime | None = None
     job = Job(team=must_act_for(team, by))
     _fill(job, fields)
     with transaction.atomic():
-        job.save()
+        with one_of_a_name(Job):
+            job.save()
         if start_at is not None:
             schedules.plan_start(job, start_at, by)
     return job
@@ -54,7 +56,8 @@ def edit_job(job: Job, by: Actor, *, version: int, start_at: datetime | _Keep | 
         _fill(fresh, fields)
         fresh.version += 1
         # What plans and occurrences keep isn't edited here.
-        fresh.save(update_fields=[*fields, "version"])
+        with one_of_a_name(Job):
+            fresh.save(update_fields=[*fields, "version"])
         if not isinstance(start_at, _Keep) and start_at != fresh.next_start_at:
             if start_at is None:
                 schedules.cancel_planned(fresh)
@@ -81,7 +84,7 @@ def copy_job(job: Job, by: Actor, *, name: str = "") -> Job:
     """The same job again under another name, without its runs and its planned start."""
     must_be_allowed(job, by)
     fields = {field: getattr(job, field) for field in EDITABLE}
-    taken = set(Job.objects.current().values_list("name", flat=True))
+    taken = set(Job.objects.current().filter(team=job.team).values_list("name", flat=True))
     return create_job(by, team=job.team, **(fields | {"name": name or free_name(job.name, taken)}))
 
 
@@ -115,4 +118,4 @@ def _fill(job: Job, fields: dict[str, Any]) -> None:
         elif name in ("checks", "patience"):
             value = clean_json(value)
         setattr(job, name, value)
-    job.full_clean(exclude=["team"])
+    job.full_clean()

@@ -11,7 +11,7 @@ from inventory.models import HostGroup, StoredResource
 from ovmst_site.access.gate import Actor
 from ovmst_site.access.models import Team
 from servicing import groups
-from servicing.actions.fitness import REASONS, with_reasons
+from servicing.actions.fitness import REASONS, none_is_fit, with_reasons
 from servicing.actions.permission import must_act_for, must_be_allowed, must_own_group
 from servicing.actions.start import must_be_enabled, must_be_startable
 from servicing.models import Group, Job
@@ -72,5 +72,7 @@ def _of_job(job: Job) -> Preview:
 def _count(machines: QuerySet[StoredResource], team: Team, hosts: HostGroup | None, problem: str = "") -> Preview:
     counted = with_reasons(machines, team, hosts).order_by().values_list("unfit").annotate(n=Count("pk"))
     count = dict(counted)
+    if hosts is not None and count and "" not in count:
+        problem = problem or none_is_fit(count)
     left_out = tuple(LeftOut(key, r.of_many, count[key]) for key, r in REASONS.items() if key in count)
     return Preview(sum(count.values()), count.get("", 0), left_out, problem)

@@ -1,5 +1,6 @@
 """Start runs. Ten thousand machines become ten thousand targets in a constant number of queries a thousand."""
 
+from collections import Counter
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -12,7 +13,7 @@ from ovmst_site.access.gate import Actor
 from ovmst_site.access.models import Person
 from ovmst_site.text import clean
 from servicing import cycle, groups
-from servicing.actions.fitness import HELD, NAMED, REASONS, with_reasons
+from servicing.actions.fitness import HELD, NAMED, REASONS, none_is_fit, with_reasons
 from servicing.actions.permission import must_be_allowed
 from servicing.models import Job, Run, RunTarget
 from servicing.nudge import QUEUE, nudge
@@ -21,16 +22,17 @@ from servicing.tally import RETRIED
 BATCH = 1000  # rows; a database that takes fewer at once splits them
 
 
-def start_run(job: Job, by: Actor) -> Run:
+def start_run(job: Job, by: Actor, *, name_each: bool = False) -> Run:
     """A run of this job over its group's machines, as its filter finds them now. Machines that inventory
     misses, that were handed out or that another run holds become targets that are skipped, so that the run
     names them. Raises ValidationError when there is nothing to service, nowhere to service it, the job is
-    switched off, or `by` may not run it."""
+    switched off, or `by` may not run it; and when none of its machines can be serviced, unless the caller asks
+    for a run that is over at once and names each."""
     must_be_allowed(job, by)
     must_be_enabled(job)
     machines = groups.members(job.group)
     must_be_startable(job, machines)
-    return _start(job, machines, by, retry_of=None)
+    return _start(job, machines, by, retry_of=None, name_each=name_each)
 
 
 def retry_failed(run: Run, by: Actor) -> Run:
@@ -53,7 +55,9 @@ def must_be_enabled(job: Job) -> None:
 
 
 def must_be_startable(job: Job, machines: QuerySet[StoredResource]) -> None:
-    """Raises ValidationError where a run over these machines could service none of them: it would only wait."""
+    """Raises ValidationError where a run over these machines could service none of them: it would only wait.
+    So it does where what the job uses went to another team since it was saved."""
+    job.must_use_its_teams_own()
     servers = set(machines.order_by().values_list("management_server", flat=True).distinct())
     if not servers:
         raise ValidationError(f"The group {job.group} of job {job} has no machines.")
@@ -71,7 +75,9 @@ def must_be_startable(job: Job, machines: QuerySet[StoredResource]) -> None:
         )
 
 
-def _start(job: Job, machines: QuerySet[StoredResource], by: Actor, retry_of: Run | None) -> Run:
+def _start(
+    job: Job, machines: QuerySet[StoredResource], by: Actor, retry_of: Run | None, *, name_each: bool = False
+) -> Run:
     now = clock.now()
     asked = with_reasons(machines, job.team, job.host_group).order_by("-first_in_line", "pk")
     with transaction.atomic():
@@ -88,11 +94,10 @@ def _start(job: Job, machines: QuerySet[StoredResource], by: Actor, retry_of: Ru
         # The database holds "one open target per machine", whoever asks at once: what it refuses isn't written.
         RunTarget.objects.bulk_create(fit, batch_size=BATCH, ignore_conflicts=True)
         written = set(RunTarget.objects.filter(run=run).values_list("resource", flat=True))
-        left_out = []
-        for row in rows:
-            if row["pk"] not in written:
-                reason = "refused: " + REASONS[row["unfit"] or HELD].of_one(row)
-                left_out.append(_skipped(run, row, clean(reason)))
+        unfit = [(row, row["unfit"] or HELD) for row in rows if row["pk"] not in written]
+        if not written and not name_each:
+            raise ValidationError(none_is_fit(Counter(key for _, key in unfit)))
+        left_out = [_skipped(run, row, clean(f"refused: {REASONS[key].of_one(row)}")) for row, key in unfit]
         RunTarget.objects.bulk_create(left_out, batch_size=BATCH)
         if not written:
             Run.objects.filter(pk=run.pk).update(finished_at=now)

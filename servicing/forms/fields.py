@@ -44,21 +44,39 @@ class CommandsField(forms.CharField):
     def clean(self, value: Any) -> Any:
         text = super().clean(value).replace("\r\n", "\n").replace("\r", "\n")
         commands: list[list[str]] = []
-        begun, begun_at = "", 0
+        begun: list[str] = []
+        begun_at, quote, goes_on = 1, "", False
         for number, line in enumerate(text.split("\n"), 1):
-            begun, begun_at = (f"{begun}\n{line}", begun_at) if begun else (line, number)
-            try:
-                words = shlex.split(begun)
-            except ValueError:  # a quotation that goes on in the next line
+            begun_at = begun_at if begun else number
+            begun.append(line)
+            quote, goes_on = _open_at_the_end(line, quote)
+            if goes_on:
                 continue
+            words = shlex.split("\n".join(begun))
             if words and not words[0]:
                 raise ValidationError(f"Line {begun_at} names no program.")
             if words:
                 commands.append(words)
-            begun = ""
-        if begun:
+            begun = []
+        if goes_on:
             raise ValidationError(f"Line {begun_at}: a quotation has no end.")
         return commands
+
+
+def _open_at_the_end(line: str, quote: str) -> tuple[str, bool]:
+    """Which quotation is open at the end of a line that begins in `quote` (or ""), and whether the command goes
+    on in the next line: by shlex's rules, but each line is read once, however many a quotation goes through."""
+    escaped = False
+    for character in line:
+        if escaped:
+            escaped = False
+        elif character == "\\" and quote != "'":
+            escaped = True
+        elif character == quote:
+            quote = ""
+        elif character in "'\"" and not quote:
+            quote = character
+    return quote, bool(quote) or escaped
 
 
 class StartField(forms.DateTimeField):

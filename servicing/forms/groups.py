@@ -3,6 +3,7 @@
 from typing import Any, cast
 
 from django import forms
+from django.http import QueryDict
 
 from ovmst_site.access.gate import Actor
 from ovmst_site.access.models import Team
@@ -21,9 +22,11 @@ class GroupForm(forms.Form):
     )
     team = OneOfField(Team.objects.none(), help_text="Whose group it is; only its machines can be in it.")
 
+    version = forms.IntegerField(required=False, widget=forms.HiddenInput)
+
     def __init__(self, *args: Any, by: Actor, group: Group | None = None, **kwargs: Any) -> None:
         if group is not None:
-            kwargs["initial"] = {"name": group.name} | (kwargs.get("initial") or {})
+            kwargs["initial"] = {"name": group.name, "version": group.version} | (kwargs.get("initial") or {})
         super().__init__(*args, **kwargs)
         teams = list(teams_of(by)[:2])
         self._only_team = group.team if group is not None else teams[0] if len(teams) == 1 else None
@@ -31,6 +34,12 @@ class GroupForm(forms.Form):
             del self.fields["team"]
         else:
             cast(OneOfField, self.fields["team"]).queryset = teams_of(by)
+
+    def take_up(self, fresh: Group) -> None:
+        """Somebody else saved first: saving once more puts what is written here in the place of that."""
+        data = cast(QueryDict, self.data).copy()
+        data["version"] = str(fresh.version)
+        self.data = data
 
     @property
     def whose(self) -> Team | None:

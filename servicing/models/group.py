@@ -30,6 +30,7 @@ class Group(models.Model):
     filter: Any = models.JSONField(
         default=dict, blank=True, help_text='As in the address of the machines\' page: {"kind": "template"}.'
     )
+    version = models.PositiveIntegerField(default=1, editable=False, help_text="Counts the times it was edited.")
     archived_at = models.DateTimeField(
         null=True, blank=True, editable=False, help_text="Kept for the history of archived jobs alone."
     )

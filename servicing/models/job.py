@@ -98,10 +98,10 @@ class Job(models.Model):
         ordering = ["name"]
         constraints = [
             models.UniqueConstraint(
-                fields=["name"],
+                fields=["team", "name"],
                 condition=Q(archived_at=None),
-                name="servicing_job_unique_current_name",
-                violation_error_message="There is a job of this name already.",
+                name="servicing_job_unique_name_of_team",
+                violation_error_message="This team has a job of this name already.",
             )
         ]
 
@@ -122,9 +122,10 @@ class Job(models.Model):
         # What isn't a number at all, its field says.
         if isinstance(self.rounds, int) and not 1 <= self.rounds <= MOST_ROUNDS:
             raise ValidationError({"rounds": f"Between one round and {MOST_ROUNDS}."})
-        self._must_use_its_teams_own()
+        self.must_use_its_teams_own()
 
-    def _must_use_its_teams_own(self) -> None:
+    def must_use_its_teams_own(self) -> None:
+        """Raises ValidationError at each field whose row another team has, or nobody any more."""
         wrong = {}
         for name in ("group", "host_group", "credential"):
             used = getattr(self, name) if getattr(self, f"{name}_id") is not None else None

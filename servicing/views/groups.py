@@ -4,7 +4,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.core.exceptions import ValidationError
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, F, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -36,6 +36,7 @@ MACHINES = [
     Column("Last compliant", "compliant", ("compliant_at",), css="wide-only"),
 ]
 NAMES_SHOWN = 8
+CONFLICT = "Somebody else has changed this group since you opened it. Nothing of yours is saved yet."
 CHOSEN = "machine"  # the name of a list's check boxes
 
 
@@ -47,7 +48,9 @@ def groups(request: HttpRequest) -> HttpResponse:
         found = found.filter(name__icontains=asked)
     users = Count("jobs", filter=Q(jobs__archived_at=None))
     listing = Listing(request, found.annotate(users=users), COLUMNS, sort="name")
-    through = Group.resources.through.objects.filter(group__in=[group.pk for group in listing.page])
+    through = Group.resources.through.objects.filter(
+        group__in=[group.pk for group in listing.page], storedresource__team=F("group__team")
+    )
     sizes = dict(through.values_list("group").annotate(n=Count("pk")))
     rows = [(group, sizes.get(group.pk, 0)) for group in listing.page]
     filters = QueryDict(mutable=True)
@@ -85,11 +88,14 @@ def group(request: HttpRequest, pk: int) -> HttpResponse:
         "tick": CHOSEN,
     }
     try:
-        machines = visible(by, membership.members(found)).select_related("share")
+        machines = visible(by, membership.members(found).filter(team=found.team)).select_related("share")
         context["listing"] = Listing(request, machines, MACHINES, sort="name")
     except ValidationError as error:
         context["problem"] = told(error)
-    if found.kind == Group.Kind.FILTER:
+    if found.kind == Group.Kind.STATIC:
+        strays = membership.strays(found).count()
+        context["strays"] = _went(strays) if strays else ""
+    else:
         context["described"] = membership.describe(found.filter, by=by, team=found.team)
     return page_or_partial(request, "servicing/group.html", "servicing/group_machines.html", context)
 
@@ -119,7 +125,7 @@ def new(request: HttpRequest) -> HttpResponse:
 def edit(request: HttpRequest, pk: int) -> HttpResponse:
     """Change a group's name, and what a saved filter filters by."""
     by, found = person(request), _group(request, pk, "change")
-    of_filter = found.kind == Group.Kind.FILTER
+    of_filter, theirs = found.kind == Group.Kind.FILTER, None
     form = GroupForm(request.POST or None, by=by, group=found)
     # htmx asks for a preview of what is in the form now; a plain GET shows what is saved.
     given: Any = found.filter
@@ -131,13 +137,19 @@ def edit(request: HttpRequest, pk: int) -> HttpResponse:
     if request.method == "POST" and "preview" not in request.POST and form.is_valid():
         try:
             saved = ServicingMachineFilter.own(given) if of_filter else None
-            edit_group(found, by, name=form.cleaned_data["name"], filter=saved)
+            version = form.cleaned_data["version"] or 0
+            edit_group(found, by, version=version, name=form.cleaned_data["name"], filter=saved)
         except ValidationError as error:
-            add_errors(form, error)
+            if getattr(error, "code", "") == "conflict":
+                theirs = Group.objects.select_related("team").get(pk=pk)
+                form.take_up(theirs)
+                form.add_error(None, CONFLICT)
+            else:
+                add_errors(form, error)
         else:
             messages.success(request, f"The group {form.cleaned_data['name']} is saved.")
             return redirect("servicing:group", pk)
-    return _form_page(request, form, filters, found)
+    return _form_page(request, form, filters, found, theirs)
 
 
 def add(request: HttpRequest, pk: int) -> HttpResponse:
@@ -157,7 +169,7 @@ def add(request: HttpRequest, pk: int) -> HttpResponse:
         "listing": listing,
         "described": filters.described(),
         "tick": CHOSEN,
-        "already": found.resources.count(),
+        "already": found.resources.filter(team=found.team).count(),
         "action": f"{request.path}?{request.GET.urlencode()}",
     }
     return page_or_partial(request, "servicing/group_add.html", "servicing/group_add_results.html", context)
@@ -191,9 +203,12 @@ def remove(request: HttpRequest, pk: int) -> HttpResponse:
     """Take the chosen machines off a list."""
     found = _group(request, pk, "change")
     try:
-        machines = (
-            found.resources.all() if "all" in request.POST else found.resources.filter(pk__in=_chosen(request))
-        )
+        if "strays" in request.POST:
+            machines = membership.strays(found)
+        elif "all" in request.POST:
+            machines = found.resources.all()
+        else:
+            machines = found.resources.filter(pk__in=_chosen(request))
         number = remove_members(found, person(request), machines)
     except ValidationError as error:
         messages.error(request, told(error))
@@ -205,12 +220,15 @@ def remove(request: HttpRequest, pk: int) -> HttpResponse:
 @changes_from("servicing:group")
 def copy(request: HttpRequest, pk: int) -> HttpResponse:
     """The same group again under another name, opened to be changed."""
+    found = _group(request, pk)
     try:
-        made = copy_group(_group(request, pk), person(request))
+        made = copy_group(found, person(request))
     except ValidationError as error:
         messages.error(request, told(error))
         return redirect("servicing:group", pk)
-    messages.success(request, f"This is the copy, {made}: give it its name.")
+    left_out = membership.strays(found).count() if found.kind == Group.Kind.STATIC else 0
+    without = f" {_went(left_out)}: not in the copy." if left_out else ""
+    messages.success(request, f"This is the copy, {made}: give it its name.{without}")
     return redirect("servicing:group-edit", made.pk)
 
 
@@ -230,6 +248,10 @@ def _group(request: HttpRequest, pk: int, action: str = "view") -> Group:
     return find_or_404(person(request), Group.objects.current().select_related("team"), action, pk=pk)
 
 
+def _went(number: int) -> str:
+    return f"{number} machine{'' if number == 1 else 's'} went to another team"
+
+
 def _chosen(request: HttpRequest) -> list[str]:
     chosen = request.POST.getlist(CHOSEN)[:1000]
     return [pk for pk in chosen if pk.isascii() and pk.isdigit() and len(pk) < 18]
@@ -245,7 +267,11 @@ def _team_of(request: HttpRequest, form: GroupForm) -> Team | None:
 
 
 def _form_page(
-    request: HttpRequest, form: GroupForm, filters: ServicingMachineFilter | None, found: Group | None
+    request: HttpRequest,
+    form: GroupForm,
+    filters: ServicingMachineFilter | None,
+    found: Group | None,
+    theirs: Group | None = None,
 ) -> HttpResponse:
     by: Actor = person(request)
     context: dict[str, Any] = {
@@ -255,6 +281,9 @@ def _form_page(
         "has_teams": teams_of(by).exists(),
         "here": reverse("servicing:group-edit", args=[found.pk]) if found else reverse("servicing:group-new"),
     }
+    if theirs is not None:
+        context["theirs"] = theirs
+        context["takes"] = membership.describe(theirs.filter, by=by, team=theirs.team)
     if filters is not None and not filters.form.errors:
         machines = filters.qs
         context["total"] = machines.count()

@@ -43,12 +43,13 @@ class LogForm(forms.Form):
     target = forms.IntegerField(min_value=1, max_value=LARGEST, required=False, widget=forms.HiddenInput)
     before = CursorField(required=False, widget=forms.HiddenInput)
     after = CursorField(required=False, widget=forms.HiddenInput)
+    follow = forms.BooleanField(required=False, widget=forms.HiddenInput)  # lines to come are fetched by themselves
 
     def only(self) -> Only:
         wanted = self.cleaned_data
         return Only(wanted["q"], wanted["target"], wanted["level"], wanted["machine"])
 
-    def address(self, run: int, **place: Cursor) -> str:
+    def address(self, run: int, **place: object) -> str:
         """The range of the same lines at another place."""
         return f"{reverse('servicing:run-log', args=[run])}?{urlencode(self._wanted() | place)}"
 
@@ -83,20 +84,25 @@ def part(run: Run, form: LogForm) -> dict[str, Any]:
     """What templates/servicing/run_log_part.html shows: the lines that a valid form asks for, where the ranges
     beside them begin, and whether they are the live end of the log."""
     only, before, after = form.only(), form.cleaned_data["before"], form.cleaned_data["after"]
+    follows = form.cleaned_data["follow"] and not log.is_over(run.pk)  # before the lines are read
     found_as = {"download": form.file_address(run.pk), "is_narrow": bool(only)}
     if after is not None:
         found = log.after(run.pk, after, AT_A_TIME + 1, only)
         shown, more = found[:AT_A_TIME], len(found) > AT_A_TIME
         later = form.address(run.pk, after=shown[-1].cursor) if more else ""
-        return found_as | {"lines": _shown(shown), "later": later, "after": shown[-1].cursor if shown else after}
+        end = shown[-1].cursor if shown else after
+        follow = form.address(run.pk, follow="on", after=end) if follows else ""
+        return found_as | {"lines": _shown(shown), "later": later, "after": end, "follow": follow}
     is_over = log.is_over(run.pk)  # before the lines are read, so that none is missed between
     found = log.before(run.pk, before, AT_A_TIME + 1, only) if before else log.latest(run.pk, AT_A_TIME + 1, only)
     shown, more = found[-AT_A_TIME:], len(found) > AT_A_TIME
     earlier = form.address(run.pk, before=shown[0].cursor) if more else ""
+    end = shown[-1].cursor if shown else log.START
     return found_as | {
         "lines": _shown(shown),
         "earlier": earlier,
-        "after": shown[-1].cursor if shown else log.START,
+        "after": end,
+        "follow": form.address(run.pk, follow="on", after=end) if follows and before is None else "",
         "is_tail": not only and before is None,
         "is_open": not is_over,
     }

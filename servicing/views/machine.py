@@ -77,6 +77,16 @@ def edit(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 @require_safe
+def groups(request: HttpRequest, pk: int) -> HttpResponse:
+    """The groups that hold it: beside the machine's own page, since every saved filter of its team is asked."""
+    me = person(request)
+    found = find_or_404(me, StoredResource.objects.all(), pk=pk)
+    hold, unknown = containing(found, me)
+    context = {"machine": found, "groups": hold, "unknown_groups": unknown}
+    return page_or_partial(request, "servicing/machine_groups.html", "servicing/machine_groups_list.html", context)
+
+
+@require_safe
 def packages(request: HttpRequest, pk: int, target: int) -> HttpResponse:
     """The packages before and after one target; `q` narrows them down to names that hold it, `all` lists those
     that stayed as they were too."""
@@ -167,13 +177,10 @@ def _everything(request: HttpRequest, machine: StoredResource, me: Actor) -> dic
         shown = shown[:GENERATIONS_SHOWN]
     shown_list = list(shown)
     ids = [generation.target_id for generation in shown_list if generation.target_id]
-    groups, unknown = containing(machine, me)
     return {
         "generations": shown_list,
         "generations_total": generations.count(),
         "seen_targets": set(visible(me, RunTarget.objects.filter(pk__in=ids)).values_list("pk", flat=True)),
-        "groups": groups,
-        "unknown_groups": unknown,
         "twins": machine.twins() if machine.missing_since is None else [],
         "fingerprint": fingerprint(machine.channel_host_key),
         "credential": machine.credential if machine.credential and may(me, machine.credential, "view") else None,

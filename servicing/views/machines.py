@@ -72,6 +72,8 @@ def _shown(
         "more_fields": more,
         "more_open": any(field.value() for field in more),
         "is_filtered": bool(found.data),
+        # Also where nothing is found: a filter may be saved before its machines come, and what was wrong is said.
+        "shows_bar": not found.form.errors and (listing.total or found.data or request.method == "POST"),
         "count": count_words(listing.total, is_filtered=bool(found.data)),
     }
 
@@ -88,6 +90,8 @@ def _make_group(
     request: HttpRequest, me: Person, found: ServicingMachineFilter, save: SaveFilterForm, select: ListForm
 ) -> Group | None:
     """The group that was made or grew; None where the forms say why not."""
+    if not save.is_bound and not select.is_bound:
+        messages.error(request, "Nothing was done: a group is made by one of the two forms below.")
     try:
         if save.is_bound and save.is_valid():
             return _save_filter(request, me, found, save)

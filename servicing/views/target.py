@@ -50,8 +50,6 @@ def target(request: HttpRequest, pk: int, target_pk: int) -> HttpResponse:
         pk=target_pk,
     )
     row = Row(found, clock.now())
-    its_lines = LogForm({"target": found.pk})
-    its_lines.is_valid()
     context = {
         "run": found.run,
         "target": found,
@@ -60,9 +58,13 @@ def target(request: HttpRequest, pk: int, target_pk: int) -> HttpResponse:
         "longest_way": LONGEST_WAY,
         "difference": of_target(found),
         "generations": list(found.generations.order_by("pk")),
-        "log": part(found.run, its_lines),
         "poll_every": POLL_EVERY,
     }
+    if not request.htmx or request.htmx.history_restore_request:  # type: ignore[attr-defined]
+        # Beside what refreshes itself: earlier lines that somebody opened stay.
+        its_lines = LogForm({"target": found.pk, "follow": not found.finished_at})
+        its_lines.is_valid()
+        context["log"] = part(found.run, its_lines)
     return page_or_partial(request, "servicing/target.html", "servicing/target_now.html", context)
 
 

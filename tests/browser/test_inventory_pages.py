@@ -50,6 +50,23 @@ def test_machines_are_found_while_one_types_and_put_into_a_group(served: Server,
     assert Group.objects.get(name="Ten").resources.count() == 10
 
 
+def test_parts_that_are_swapped_keep_focus_and_what_is_announced(served: Server, new_page: NewPage, root: Person):
+    page = new_page(root)
+    machine = StoredResource.objects.order_by("pk")[0]
+    Group.objects.create(team=machine.team, name="By filter", kind="filter", filter={"q": "vm"})
+    page.goto(f"/machines/{machine.pk}/")
+    expect(page.locator("#its-groups").get_by_role("link", name="By filter")).to_be_visible()
+    page.goto("/machines/")
+    count = page.locator("#count").element_handle()
+    page.get_by_role("link", name="Next").press("Enter")
+    expect(page.get_by_text("Page 2 of 2")).to_be_visible()
+    expect(page.locator("#machines")).to_be_focused()  # there is no next page any more
+    page.locator("#id_q").press_sequentially("0001")
+    expect(page.locator("#count")).to_have_text("11 machines match this filter")
+    assert count.evaluate("element => element.isConnected"), "a new status element announces nothing"
+    expect(page.locator("#id_q")).to_be_focused()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_on_these_pages_is_a_barrier(
     served: Server, new_page: NewPage, root: Person, complaints: Complaints, scheme: str
@@ -62,6 +79,7 @@ def test_nothing_on_these_pages_is_a_barrier(
         "/machines/",
         f"/machines/{machine.pk}/",
         f"/machines/{machine.pk}/edit/",
+        f"/machines/{machine.pk}/groups/",
         "/hosts/",
         "/libraries/",
         "/syncs/",

@@ -8,7 +8,6 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from inventory.drivers import forget_platforms
 from inventory.lab import worlds
 from ovmst_site.access.models import Membership, Person
 from ovmst_site.clock import JumpingClock
@@ -26,7 +25,6 @@ FINISHED = "#run-state h1 .badge:text-is('finished')"
 
 @pytest.fixture
 def site(shared_rows: str, jumping_clock: JumpingClock) -> Iterator[LabSite]:
-    forget_platforms()  # keys begin at 1 again: else the last test's world would be served
     site = make_lab_site(jumping_clock)
     for n in range(1, 4):
         site.machine(f"m{n}", name=f"machine {n}")
@@ -215,6 +213,33 @@ def test_a_targets_page_follows_it_and_shows_its_way(
     expect(page.locator(".way tbody tr")).to_have_count(target.step_records.count())
     expect(page.get_by_role("region", name="Packages that changed")).to_be_visible()
     expect(page.locator("[hx-trigger^=every]")).to_have_count(0)
+
+
+def test_earlier_lines_of_a_target_stay_and_focus_goes_on_from_there(
+    serve: Callable[..., Server], site: LabSite, ada: Person, new_page: Any
+):
+    run = site.start()
+    target = run.targets.earliest("pk")
+    Event.objects.bulk_create(
+        Event(run=run, target=target, n=n, at=run.started_at, step="scan", level="info", text=f"line {n}")
+        for n in range(1, 451)
+    )
+    page = new_page(ada, server=serve("servicing.views.target.POLL_EVERY=0.3"))
+    page.goto(f"/runs/{run.pk}/targets/{target.pk}/")
+    lines = page.locator("li.log-line")
+    expect(lines).to_have_count(200)
+    for shown in (400, 450):
+        page.get_by_role("link", name="Earlier lines").press("Enter")
+        expect(lines).to_have_count(shown)
+        # The link is gone; the keyboard goes on from where it was.
+        assert page.evaluate("document.activeElement.closest('ol.log') !== null")
+    for _ in range(2):
+        with page.expect_response(lambda answer: answer.url.endswith(f"/targets/{target.pk}/")):
+            pass
+    expect(lines).to_have_count(450)
+    Event.objects.create(run=run, target=target, n=451, at=run.started_at, step="scan", level="info", text="new")
+    expect(lines.last).to_contain_text("new")
+    expect(lines).to_have_count(451)
 
 
 def test_a_refresh_that_comes_late_does_not_undo_a_filter(

@@ -137,7 +137,7 @@ def test_a_disabled_management_server_is_not_touched(lab: LabSite):
     lab.machine("m1")
     lab.run_to_end(lab.start())
     ManagementServer.objects.update(enabled=False)
-    again = start_run(lab.job, SERVICE)
+    again = start_run(lab.job, SERVICE, name_each=True)
     assert again.targets.get().outcome == Outcome.SKIPPED
 
 

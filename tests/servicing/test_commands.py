@@ -8,12 +8,15 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
+from inventory.models import StoredResource
+from inventory.sync import sync
+from ovmst_site.access.models import Team
 from servicing import cycle
 from servicing.management.commands import run_job
-from servicing.models import RunTarget
+from servicing.models import Job, Run, RunTarget
 from servicing.updaters import lab as lab_updater
 from servicing.updaters.base import Installed
-from tests.factories import LabSite
+from tests.factories import LabSite, make_lab_site
 
 
 def test_run_job_says_what_it_did_and_its_numbers_add_up(lab: LabSite, capsys: pytest.CaptureFixture[str]):
@@ -24,9 +27,33 @@ def test_run_job_says_what_it_did_and_its_numbers_add_up(lab: LabSite, capsys: p
     assert "1 targets" in capsys.readouterr().out
 
 
+def test_run_job_names_machines_of_which_none_can_be_serviced(lab: LabSite, capsys: pytest.CaptureFixture[str]):
+    lab.machine("m1")
+    lab.start()
+    with pytest.raises(SystemExit):
+        call_command("run_job", "Monthly x", "--wait")
+    assert "1 skipped" in capsys.readouterr().out
+    assert "another run" in lab.serviced().reason
+
+
 def test_an_unknown_job_names_those_there_are(lab: LabSite):
     with pytest.raises(CommandError, match="Monthly x"):
         call_command("run_job", "Weekly")
+
+
+def test_two_teams_may_have_a_job_of_one_name(lab: LabSite, capsys: pytest.CaptureFixture[str]):
+    lab.machine("m1")
+    sync(lab.server, lab.clock.now())
+    other = make_lab_site(lab.clock, name="y")
+    Job.objects.filter(pk=other.job.pk).update(team=Team.objects.create(name="Others"), name="Monthly x")
+    lab.job.group.resources.set(StoredResource.objects.all())
+    with pytest.raises(CommandError, match="--team: 'Others', 'Virtualization'"):
+        call_command("run_job", "Monthly x")
+    with pytest.raises(CommandError, match="no job 'Monthly x' of a team 'Nobody'"):
+        call_command("run_job", "Monthly x", "--team", "Nobody")
+    call_command("run_job", "Monthly x", "--team", "Virtualization")
+    assert "1 targets" in capsys.readouterr().out
+    assert Run.objects.get().job == lab.job
 
 
 def test_a_job_on_an_empty_group_says_so(lab: LabSite):

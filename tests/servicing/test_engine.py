@@ -417,7 +417,7 @@ def test_retry_takes_what_did_not_succeed(lab: LabSite):
 def test_a_machine_that_another_run_holds_is_skipped_and_named(lab: LabSite):
     lab.machine("m1")
     first = lab.start()
-    second = start_run(lab.job, SERVICE)
+    second = start_run(lab.job, SERVICE, name_each=True)
     (target,) = second.targets.all()
     assert target.outcome == Outcome.SKIPPED
     assert "another run" in target.reason

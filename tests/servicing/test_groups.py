@@ -11,7 +11,17 @@ from ovmst_site import clock
 from ovmst_site.access.gate import SERVICE
 from ovmst_site.access.models import Membership, Person, Team
 from servicing import groups
-from servicing.actions import create_group, delete_group, delete_job, edit_group, preview, start_run
+from servicing.actions import (
+    add_to_group,
+    copy_group,
+    create_group,
+    delete_group,
+    delete_job,
+    edit_group,
+    preview,
+    remove_members,
+    start_run,
+)
 from servicing.filters import ServicingMachineFilter
 from servicing.models import Group, RunTarget
 from tests.factories import LabSite
@@ -90,7 +100,7 @@ def test_a_filter_that_is_not_valid_is_not_saved(site: LabSite, filter: object):
     assert not Group.objects.filter(name="bad").exists()
     group = create_group(SERVICE, team=site.job.team, name="a list", resources=StoredResource.objects.all()[:1])
     with pytest.raises(ValidationError) as refused:
-        edit_group(group, SERVICE, kind="filter", filter=filter)  # type: ignore[arg-type]
+        edit_group(group, SERVICE, version=1, kind="filter", filter=filter)  # type: ignore[arg-type]
     assert list(refused.value.message_dict) == ["filter"]
     assert len(names(Group.objects.get(pk=group.pk))) == 1
 
@@ -106,7 +116,7 @@ def test_a_filter_of_all_machines_is_said(site: LabSite):
     group = create_group(SERVICE, team=site.job.team, name="all", kind="filter", filter={"q": " ", "state": ""})
     assert group.filter == {}
     assert groups.describe(group.filter, by=SERVICE, team=group.team) == "all machines"
-    assert edit_group(group, SERVICE, name="everything").filter == {}
+    assert edit_group(group, SERVICE, version=1, name="everything").filter == {}
     assert len(names(group)) == StoredResource.objects.count()
 
 
@@ -139,7 +149,7 @@ def test_a_list_takes_the_teams_machines_only(site: LabSite):
     )
     assert names(group) == ["m0", "m2"]
     with pytest.raises(ValidationError) as refused:
-        edit_group(group, person, resources=StoredResource.objects.all())
+        edit_group(group, person, version=1, resources=StoredResource.objects.all())
     assert list(refused.value.message_dict) == ["resources"]
     assert names(group) == ["m0", "m2"]
 
@@ -149,7 +159,7 @@ def test_a_stranger_cannot_touch_a_group(site: LabSite):
     group = create_group(SERVICE, team=site.job.team, name="ours")
     for act in (
         lambda: create_group(stranger, team=site.job.team, name="x"),
-        lambda: edit_group(group, stranger, name="x"),
+        lambda: edit_group(group, stranger, version=1, name="x"),
         lambda: delete_group(group, stranger),
         lambda: preview(group, stranger),
         lambda: preview({}, stranger, team=site.job.team),
@@ -161,11 +171,53 @@ def test_a_stranger_cannot_touch_a_group(site: LabSite):
 
 def test_a_group_becomes_a_filter_and_a_list_again(site: LabSite):
     group = create_group(SERVICE, team=site.job.team, name="g", resources=StoredResource.objects.all())
-    group = edit_group(group, SERVICE, kind="filter", filter={"operating_system": "Lab OS 1", "q": ""})
+    group = edit_group(group, SERVICE, version=1, kind="filter", filter={"operating_system": "Lab OS 1", "q": ""})
     assert (names(group), group.filter) == (["m1"], {"operating_system": "Lab OS 1"})
     assert groups.describe(group.filter, by=SERVICE, team=group.team) == "operating system: Lab OS 1"
-    group = edit_group(group, SERVICE, kind="static", resources=StoredResource.objects.filter(external_id="m0"))
+    first = StoredResource.objects.filter(external_id="m0")
+    group = edit_group(group, SERVICE, version=2, kind="static", resources=first)
     assert (names(group), group.filter) == (["m0"], {})
+
+
+def test_the_later_of_two_edits_is_refused(site: LabSite):
+    group = create_group(SERVICE, team=site.job.team, name="g", kind="filter", filter={"q": "1"})
+    edit_group(group, SERVICE, version=1, filter={"q": "2"})
+    with pytest.raises(ValidationError, match="Somebody else changed 'g'") as refused:
+        edit_group(group, SERVICE, version=1, name="theirs", filter={"q": "1"})
+    assert refused.value.code == "conflict"
+    assert Group.objects.values("name", "filter", "version").get(pk=group.pk) == {
+        "name": "g",
+        "filter": {"q": "2"},
+        "version": 2,
+    }
+
+
+@pytest.mark.parametrize("archived", [False, True])
+def test_an_edit_brings_no_deleted_group_back(site: LabSite, monkeypatch: pytest.MonkeyPatch, archived: bool):
+    """It is deleted between the question whether one may and the save."""
+    group = create_group(SERVICE, team=site.job.team, name="g")
+    monkeypatch.setattr("servicing.actions.groups.must_own_group", lambda *args: None)
+    rows = Group.objects.filter(pk=group.pk)
+    if archived:
+        rows.update(archived_at=clock.now())
+    else:
+        rows.delete()
+    for act in (
+        lambda: edit_group(group, SERVICE, version=1, name="again"),
+        lambda: add_to_group(group, SERVICE, StoredResource.objects.all()),
+        lambda: remove_members(group, SERVICE, StoredResource.objects.all()),
+        lambda: delete_group(group, SERVICE),
+    ):
+        with pytest.raises(ValidationError, match="The group g was deleted"):
+            act()
+    assert not Group.objects.current().filter(pk=group.pk).exists()
+    assert not Group.objects.filter(name="again").exists()
+
+
+def test_a_copy_leaves_out_what_went_to_another_team(site: LabSite):
+    group = create_group(SERVICE, team=site.job.team, name="g", resources=StoredResource.objects.all())
+    StoredResource.objects.filter(external_id="m1").update(team=Team.objects.create(name="Other"))
+    assert names(copy_group(group, member_of(site.job.team))) == ["m0", "m2"]
 
 
 def test_a_group_that_jobs_use_stays_and_names_them(site: LabSite):

@@ -238,6 +238,27 @@ def test_a_preview_says_what_the_run_then_does(lab: LabSite):
         assert reason in targets[name].reason
     held = preview(lab.job, SERVICE)
     assert (held.fit, {left.key for left in held.left_out} & {"held"}) == (0, {"held"})
+    with pytest.raises(ValidationError) as refused:
+        start_run(lab.job, SERVICE)
+    assert refused.value.messages == [held.problem]
+    assert "None of the 7 machines can be serviced now." in held.problem
+    assert "were handed out: 1;" in held.problem
+    assert Run.objects.get() == run
+
+
+@pytest.mark.parametrize("lost", ["group", "host_group", "credential"])
+def test_what_went_to_another_team_starts_nothing(lab: LabSite, lost: str):
+    fill(lab)
+    other = Team.objects.create(name="Other")
+    Job.objects.update(credential=Credential.objects.create(team=lab.job.team, name="c"))
+    job = Job.objects.get()
+    row = getattr(job, lost)
+    type(row).objects.filter(pk=row.pk).update(team=other)
+    job = Job.objects.get()
+    with pytest.raises(ValidationError, match=f"Choose a {lost.replace('_', ' ')} of the team") as refused:
+        start_run(job, SERVICE)
+    assert preview(job, SERVICE).problem == " ".join(refused.value.messages)
+    assert not Run.objects.exists()
 
 
 def test_a_filter_is_previewed_before_it_is_saved(lab: LabSite):

@@ -57,10 +57,10 @@ def test_a_list_of_many_becomes_a_filter(lab: LabSite, machines: list[int]):
     everything = StoredResource.objects.all()
     group = create_group(SERVICE, team=lab.share.team, name="many", resources=everything)
     assert group.resources.count() == MANY
-    edit_group(group, SERVICE, resources=everything[:10])
+    edit_group(group, SERVICE, version=1, resources=everything[:10])
     assert group.resources.count() == 10
-    edit_group(group, SERVICE, resources=everything)
-    edit_group(group, SERVICE, kind="filter", filter={})
+    edit_group(group, SERVICE, version=2, resources=everything)
+    edit_group(group, SERVICE, version=3, kind="filter", filter={})
     assert group.resources.count() == 0
 
 

@@ -142,6 +142,17 @@ def test_a_start_that_is_refused_says_why_and_stops_no_other(site: LabSite):
     assert Run.objects.get().job == other
 
 
+def test_a_start_over_machines_that_another_run_holds_is_refused(site: LabSite):
+    site.start()
+    plan_job(site.job, clock.now() + HOUR, SERVICE)
+    site.clock.jump(HOUR)
+    assert start_due_occurrences() == 0
+    refused = Occurrence.objects.get()
+    assert (refused.state, refused.run) == ("refused", None)
+    assert "being serviced by another run: 1" in refused.reason
+    assert Run.objects.count() == 1
+
+
 def test_a_start_that_fails_is_tried_again(site: LabSite, monkeypatch: pytest.MonkeyPatch):
     from servicing.actions import occurrences
 

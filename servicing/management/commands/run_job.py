@@ -28,6 +28,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name", help="the job's name")
+        parser.add_argument("--team", help="whose job it is, where several teams have one of this name")
         parser.add_argument("--wait", action="store_true", help="perform the run here and follow it to its end")
         parser.add_argument("--resume", type=int, metavar="RUN", help="go on with a run that was interrupted")
         parser.add_argument("--threads", type=int, default=8, help="targets taken on at a time (with --wait)")
@@ -35,17 +36,14 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if options["wait"] and (reason := pool.too_many(options["threads"])):
             raise CommandError(reason)
-        job = Job.objects.current().filter(name=options["name"]).first()
-        if job is None:
-            known = ", ".join(repr(j.name) for j in Job.objects.current()) or "none yet; add one in the admin"
-            raise CommandError(f"There is no job {options['name']!r}. There is: {known}.")
+        job = _job(options["name"], options["team"])
         if options["resume"] is not None:
             run = job.runs.filter(pk=options["resume"]).first()
             if run is None:
                 raise CommandError(f"Job {job.name!r} has no run {options['resume']}.")
         else:
             try:
-                run = start_run(job, SERVICE)
+                run = start_run(job, SERVICE, name_each=True)
             except ValidationError as error:
                 raise CommandError(" ".join(error.messages)) from error
         self.stdout.write(f"run {run.pk} of {job.name}: {run.targets.count()} targets")
@@ -85,6 +83,19 @@ class Command(BaseCommand):
         alarms.send_due(clock.now())
         if interrupted:
             raise CommandError(f"Interrupted; go on with: run_job {run.job.name} --wait --resume {run.pk}")
+
+
+def _job(name: str, team: str | None) -> Job:
+    jobs = Job.objects.current().select_related("team").order_by("team__name", "name")
+    found = [job for job in jobs.filter(name=name) if team in (None, job.team.name)]
+    if len(found) > 1:
+        teams = ", ".join(repr(job.team.name) for job in found)
+        raise CommandError(f"Several teams have a job {name!r}; say whose with --team: {teams}.")
+    if not found:
+        known = ", ".join(f"{job.name!r} of {job.team.name!r}" for job in jobs) or "none yet; add one in the admin"
+        whose = f" of a team {team!r}" if team is not None else ""
+        raise CommandError(f"There is no job {name!r}{whose}. There is: {known}.")
+    return found[0]
 
 
 def _work(run: int, stop: threading.Event) -> None:

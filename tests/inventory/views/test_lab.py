@@ -63,6 +63,9 @@ def test_a_broken_promise_is_said_loudly(lab: LabSite, address: str, root_page: 
         state.violate("m1", "it was <lost>")
     text = root_page.get(address).content.decode()
     assert 'role="alert"' in text
+    part = root_page.get(address, headers={"HX-Request": "true"}).content.decode()
+    # Into the element that is there: it is announced when it changes, not at every refresh.
+    assert part.count('role="alert"') == part.count('id="lab-alarm" role="alert" hx-swap-oob="innerHTML"') == 1
     assert "1 promise broken" in text
     assert "it was &lt;lost&gt;" in text
 

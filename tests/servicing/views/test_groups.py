@@ -7,7 +7,7 @@ from django.test import Client
 
 from inventory.models import StoredResource
 from inventory.sync import sync
-from ovmst_site.access.models import Team
+from ovmst_site.access.models import Membership, Person, Team
 from servicing.groups import members
 from servicing.models import Group
 from tests.factories import LabSite
@@ -86,9 +86,49 @@ def test_a_filter_is_saved_from_the_machines_page_and_asked_anew(stock: LabSite,
     wrong = page.post(edit, {"name": "Web", "q": "web", "kind": "spaceship"})
     assert wrong.status_code == 422
     assert "spaceship" in wrong.content.decode()
-    assert page.post(edit, {"name": "Databases", "q": "db <"}).status_code == 302
+    assert page.post(edit, {"name": "Databases", "q": "db <", "version": "1"}).status_code == 302
     group.refresh_from_db()
     assert (group.name, names(group)) == ("Databases", ["db <b>1</b>"])
+
+
+def test_whoever_edits_second_is_told_and_keeps_what_they_wrote(stock: LabSite, page: Client):
+    group = _filter(stock)
+    edit = f"/groups/{group.pk}/edit/"
+    mine = {"name": "Mine", "q": "lonely", "version": str(page.get(edit).context["form"]["version"].value())}
+    assert page.post(edit, {"name": "Theirs <b>", "q": "db", "version": "1"}).status_code == 302
+    told = page.post(edit, mine)
+    assert told.status_code == 422
+    text = told.content.decode()
+    assert "Somebody else has changed this group" in text
+    assert "Theirs &lt;b&gt;" in text
+    assert "search: db" in text
+    assert 'value="Mine"' in text
+    assert 'value="lonely"' in text
+    group.refresh_from_db()
+    assert (group.name, group.filter) == ("Theirs <b>", {"q": "db"})
+    again = mine | {"version": str(told.context["form"]["version"].value())}
+    assert page.post(edit, again).status_code == 302
+    group.refresh_from_db()
+    assert (group.name, group.filter, group.version) == ("Mine", {"q": "lonely"}, 3)
+    assert page.post(edit, {"name": "Without", "q": "web"}).status_code == 422
+
+
+def test_a_machine_that_went_to_another_team_is_said_not_counted_and_taken_off(stock: LabSite, page: Client):
+    group = stock.job.group
+    group.resources.set(StoredResource.objects.all())
+    Membership.objects.create(person=Person.objects.get(), team=(other := Team.objects.create(name="Other")))
+    StoredResource.objects.filter(name="lonely").update(team=other)
+    assert page.get("/groups/").context["rows"] == [(group, 3)]
+    shown = page.get(f"/groups/{group.pk}/").content.decode()
+    assert "1 machine went to another team" in shown
+    assert "3 machines" in shown
+    assert "lonely" not in shown
+    copied = page.post(f"/groups/{group.pk}/copy/", follow=True).content.decode()
+    assert "1 machine went to another team: not in the copy." in copied
+    after = page.post(f"/groups/{group.pk}/remove/", {"strays": "1"}, follow=True).content.decode()
+    assert "Took 1 machine off the list" in after
+    assert "went to another team" not in after
+    assert names(group) == ["db <b>1</b>", "web 1", "web 2"]
 
 
 def test_the_preview_follows_what_is_typed(stock: LabSite, page: Client):

@@ -129,7 +129,7 @@ def test_a_hostile_name_is_a_name(lab: LabSite, page: Client, name: str):
 
 def test_a_taken_name_is_said_at_the_name(lab: LabSite, page: Client):
     answer = page.post("/jobs/new/", filled(lab))
-    assert "There is a job of this name already" in answer.content.decode()
+    assert "This team has a job of this name already" in answer.content.decode()
     assert Job.objects.count() == 1
 
 
@@ -177,9 +177,11 @@ def test_a_job_starts_or_says_why_not(lab: LabSite, page: Client):
     assert Run.objects.count() == 0
     lab.machine("m1")
     lab.start()
-    page.post(address)  # m1 is held by the first run
-    second = Run.objects.latest("pk")
-    assert "another run" in second.targets.get().reason
+    held = page.post(address, follow=True).content.decode()  # m1 is held by the first run
+    assert "Monthly x was not started. The only machine cannot be serviced now." in held
+    assert "It would not start: The only machine cannot be serviced now." in held
+    assert held.count("being serviced by another run: 1") == 3  # the message, and the preview's two
+    assert Run.objects.count() == 1
     Host.objects.update(in_maintenance=True)
     assert "maintenance" in page.post(address, follow=True).content.decode()
     runs = Run.objects.count()

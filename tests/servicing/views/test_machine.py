@@ -36,7 +36,8 @@ def test_a_machine_tells_its_story(serviced: RunTarget, address: str, page: Clie
     assert f'href="{address}packages/{serviced.pk}/"' in text
     generation = Generation.objects.get()
     assert generation.name in text
-    assert [group.name for group in answer.context["groups"]] == ["All x"]
+    assert f'href="{address}groups/"' in text
+    assert [group.name for group in page.get(f"{address}groups/").context["groups"]] == ["All x"]
     ((target, waited, took),) = answer.context["rows"]
     assert target == serviced
     assert waited + took == serviced.finished_at - serviced.created_at  # type: ignore[operator]
@@ -59,7 +60,7 @@ def test_one_without_history_says_the_next_step(lab: LabSite, page: Client):
     )
     text = page.get(f"/machines/{machine.pk}/").content.decode()
     assert "It has not been serviced yet" in text
-    assert "No group holds it" in text
+    assert "No group holds it" in page.get(f"/machines/{machine.pk}/groups/").content.decode()
 
 
 def test_another_teams_machine_isnt_there(serviced: RunTarget, address: str, others_page: Client):
@@ -114,10 +115,36 @@ def test_groups_by_filter_hold_it_while_it_matches(lab: LabSite, serviced: RunTa
     Group.objects.create(team=team, name="fits", kind="filter", filter={"compliance": "compliant"})
     Group.objects.create(team=team, name="does not", kind="filter", filter={"compliance": "missing"})
     Group.objects.create(team=team, name="broken", kind="filter", filter={"share": "999"})
-    answer = page.get(address)
+    answer = page.get(f"{address}groups/")
     assert [group.name for group in answer.context["groups"]] == ["All x", "fits"]
     assert [group.name for group in answer.context["unknown_groups"]] == ["broken"]
     assert "can't be told" in answer.content.decode()
+    part = page.get(f"{address}groups/", headers={"HX-Request": "true"}).content.decode()
+    assert "<html" not in part
+    assert ">fits</a>" in part
+
+
+def test_its_page_asks_as_much_with_many_saved_filters_and_each_costs_little(
+    lab: LabSite, serviced: RunTarget, address: str, page: Client, django_assert_max_num_queries: Any
+):
+    def save(names: str, **more: str) -> None:
+        filter = {"compliance": "compliant", "share": str(lab.share.pk), "operating_system": "Lab OS"} | more
+        Group.objects.bulk_create(
+            Group(team=lab.job.team, name=name, kind="filter", filter=filter) for name in names.split()
+        )
+
+    StoredResource.objects.update(operating_system="Lab OS")
+    save("one")
+    page.get(address)
+    with django_assert_max_num_queries(45) as few:
+        page.get(address)
+    with django_assert_max_num_queries(25) as of_one:
+        page.get(f"{address}groups/")
+    save("two three four five six seven eight nine ten")
+    with django_assert_max_num_queries(len(few)):
+        page.get(address)
+    with django_assert_max_num_queries(len(of_one) + 9):
+        assert len(page.get(f"{address}groups/").context["groups"]) == 11
 
 
 def sent(**more: Any) -> dict[str, Any]:

@@ -218,6 +218,23 @@ def test_a_list_that_cant_be_made_is_said_at_its_field(
     assert Group.objects.count() == before
 
 
+@pytest.mark.parametrize("address", ["/machines/", "/machines/?q=nosuch"])
+def test_what_is_wrong_is_said_where_no_machine_is_found_too(lab: LabSite, page: Client, address: str):
+    answer = page.post(address, listed(lab))
+    assert answer.status_code == 422
+    assert "Select at least one machine." in answer.content.decode()
+    answer = page.post(address, {"do": "save", "save-name": "", "save-team": lab.job.team.pk})
+    assert answer.status_code == 422
+    assert "This field is required" in answer.content.decode()
+    answer = page.post(address, {"do": "huh"})
+    assert answer.status_code == 422
+    assert "Nothing was done" in answer.content.decode()
+    assert page.post("/machines/?q=nosuch", {"do": "save", "save-name": "Later"}).status_code == 422
+    later = page.post("/machines/?q=nosuch", {"do": "save", "save-name": "Later", "save-team": lab.job.team.pk})
+    assert later.status_code == 302
+    assert Group.objects.get(name="Later").filter == {"q": "nosuch"}
+
+
 def test_a_machine_that_one_may_not_see_is_put_into_no_group(lab: LabSite, others_page: Client, bob: Person):
     machine = make_machines(lab, 1)[0]
     team = bob.memberships.get().team

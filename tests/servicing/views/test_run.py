@@ -7,11 +7,12 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils.html import escape
 
 from ovmst_site import clock
 from ovmst_site.access.models import Person
 from servicing.actions import cancel_run
-from servicing.models import Run, RunTarget
+from servicing.models import Event, Run, RunTarget
 from servicing.tally import tally
 from tests.factories import LabSite
 from tests.servicing.views.rows import make_run
@@ -219,6 +220,27 @@ def test_a_target_on_its_way_shows_where_it_is(page: Client, lab: LabSite):
     assert "so far" in said
     assert "10 of 16" in said
     assert "every 5s" in said
+
+
+def test_a_targets_log_stays_while_the_rest_refreshes_and_fetches_what_is_new(page: Client, lab: LabSite):
+    lab.machine("m1")
+    run = lab.start()
+    target = run.targets.get()
+    address = f"/runs/{run.pk}/targets/{target.pk}/"
+    assert "Nothing has been said yet" in page.get(address).content.decode()
+    lab.run_until(run, "install")
+    assert "log-line" not in page.get(address, headers=HTMX).content.decode()
+    whole = page.get(address)
+    assert whole.content.decode().count("log-line") == Event.objects.filter(target=target).count() > 0
+    follow = whole.context["log"]["follow"]
+    assert escape(follow) in whole.content.decode()
+    assert "log-line" not in page.get(follow, headers=HTMX).content.decode()
+    lab.run_to_end(run)
+    seen = whole.content.decode().count("log-line")
+    last = page.get(follow, headers=HTMX).content.decode()
+    assert last.count("log-line") == Event.objects.filter(target=target).count() - seen > 0
+    assert "hx-trigger" not in last, "what is over isn't followed"
+    assert "<html" not in last
 
 
 def test_a_queued_target_has_no_way_yet(page: Client, lab: LabSite):

@@ -90,6 +90,28 @@ document.addEventListener("htmx:beforeSwap", (event) => {
   if (isAsked || !elt.isConnected) event.detail.shouldSwap = false;
 });
 
+// What is said to screen readers is said when it changes, not whenever it is fetched again.
+document.addEventListener("htmx:oobBeforeSwap", (event) => {
+  const { target, fragment } = event.detail;
+  const words = (node) => node.textContent.replace(/\s+/g, " ").trim();
+  if (target.matches("[role=status], [role=alert]") && words(target) === words(fragment)) event.detail.shouldSwap = false;
+});
+
+// Focus that a swap took away (a "Next" that the last page hasn't, "Earlier lines") goes to what was swapped: the
+// keyboard goes on from there, not from the top of the page. htmx itself keeps it on elements with an id.
+let around = null;
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const { target } = event.detail;
+  around = target !== document.body && target.contains(document.activeElement) ? [target, target.parentElement] : null;
+});
+document.addEventListener("htmx:afterSwap", () => {
+  const place = around?.find((element) => element?.isConnected);
+  around = null;
+  if (!place || (document.activeElement && document.activeElement !== document.body)) return;
+  if (!place.hasAttribute("tabindex")) place.tabIndex = -1;
+  place.focus({ preventScroll: true });
+});
+
 // What refreshes by itself keeps where its tables were scrolled to.
 const scrolled = new WeakMap();
 document.addEventListener("htmx:beforeSwap", (event) => {
