@@ -30,7 +30,7 @@ def test_every_page_says_so_until_it_is_resolved(
 ):
     for address in ("/", "/jobs/", "/groups/", "/help/", "/attention/"):
         text = page.get(address).content.decode()
-        assert '<a class="attention-flag" href="/attention/">' in text
+        assert '<a class="attention-flag" href="/attention/" id="attention-link">' in text
     assert 'class="attention-flag"' not in others_page.get("/").content.decode()
 
 

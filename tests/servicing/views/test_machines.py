@@ -64,7 +64,7 @@ def test_htmx_gets_the_results_and_the_count(lab: LabSite, page: Client):
     make_machines(lab, 2)
     part = page.get("/machines/?q=001", headers={"HX-Request": "true"}).content.decode()
     assert "<html" not in part
-    assert 'hx-swap-oob="true">1 machine matches this filter</p>' in part
+    assert 'hx-swap-oob="innerHTML">1 machine matches this filter</p>' in part
 
 
 @pytest.mark.parametrize(
