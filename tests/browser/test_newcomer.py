@@ -90,7 +90,7 @@ def test_a_newcomers_first_hour(demo: Process, page: Page):
     set_time_scale(page, url, "200")
     page.goto(f"{url}runs/5/")
     expect(page.get_by_text("needs attention").first).to_be_visible()
-    expect(page.locator(".attention-flag")).to_be_visible(timeout=LONG)
+    expect(page.locator(".attention-flag")).to_be_visible(timeout=LONG)  # without a reload
     page.locator(".attention-flag").click()
     page.get_by_role("link", name="web-001").first.click()
     expect(page.locator("#platform")).to_contain_text("host", timeout=LONG)
