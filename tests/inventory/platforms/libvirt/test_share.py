@@ -45,6 +45,7 @@ def test_a_damaged_machine_is_known_by_its_id(tmp_path: Path) -> None:
     assert found.external_id == KEY
 
 
+@pytest.mark.vm
 def test_the_first_adopted_machine_brings_the_sign(adopted: Make, share: Path) -> None:
     machine = adopted()
     assert (share / SIGN).is_file()
