@@ -3,10 +3,14 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from django.template.loader import render_to_string
 
 from servicing.models import PackageReport
 from servicing.packages import Change, compare
+
+# Templates say how long ago something was, by the database's clock.
+pytestmark = pytest.mark.django_db
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 

@@ -29,7 +29,7 @@ def make_run(site: LabSite, targets: int, *, finished: bool = False, name: str =
             management_server=site.server,
             share=site.share,
             team=site.job.team,
-            external_id=f"{name}-{last + n}",
+            external_id=f"{name[:40]}-{last + n}",
             name=f"{name}-{last + n:05}",
         )
         for n in range(targets)
