@@ -154,7 +154,7 @@ def test_a_worker_that_is_told_to_stop_lets_go_of_what_it_holds(site: LabSite):
 def test_two_runs_started_at_once_share_no_machine(site: LabSite):
     fill(site, 4)
     first = site.start()
-    second = start_run(site.job, SERVICE)
+    second = start_run(site.job, SERVICE, name_each=True)
     with worker():
         wait_for(first)
         wait_for(second)
