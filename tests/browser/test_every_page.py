@@ -9,6 +9,8 @@ from axe_playwright_python.sync_playwright import Axe
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from playwright.sync_api import Page
 
+from inventory.lab import worlds
+from inventory.lab.filling import fill
 from inventory.models import StoredResource, SyncRecord
 from inventory.sync import sync
 from ovmst_site.access.models import Person
@@ -18,6 +20,7 @@ from tests.factories import LabSite
 from tests.hostile import HOSTILE
 from tests.servicing.views.rows import make_run
 
+NOT_THERE = "/no-such-page/"
 APPS = ("servicing", "inventory", "access")
 NO_PAGE = {
     # Answered with a part of a page, a stream, a file, or a redirect; their pages are here.
@@ -42,6 +45,8 @@ def samples(shared_lab: LabSite) -> dict[str, Any]:
         shared_lab.machine(f"m{n}", name=name)
     sync(shared_lab.server, shared_lab.clock.now())
     shared_lab.job.group.resources.set(StoredResource.objects.all())
+    # The served process has a world of its own behind this server: the one in the database.
+    fill(worlds.create(shared_lab.server.address), machines=6, libraries=1, hosts=2, seed=1)
     run = make_run(shared_lab, 12)
     attention = RunTarget.objects.filter(state=RunTarget.State.ATTENTION).earliest("pk")
     done = run.targets.filter(outcome="succeeded").earliest("pk")
@@ -72,7 +77,7 @@ def addresses(samples: dict[str, Any]) -> Iterator[str]:
     yield "/groups/new/?kind_of=filter"
     yield "/machines/?q=nothing-is-called-so"
     yield f"/lab/{samples['lab']}/?deed=crash"
-    yield "/no-such-page/"
+    yield NOT_THERE
 
 
 def named() -> Iterator[tuple[str, list[str]]]:
@@ -99,13 +104,15 @@ def test_every_page_is_for_everybody(
     size: tuple[int, int],
 ):
     complaints.allow("palette.css")  # axe looks for what our sheet imports beside the page
-    complaints.allow("404")  # the page that isn't there, and what the lab of another process can't say
+    complaints.allow(NOT_THERE)
     root = Person.objects.create_superuser("root", "root@example.org", "correct horse battery")
     page = new_page(
         root, color_scheme=scheme, viewport={"width": size[0], "height": size[1]}, bypass_csp=True
     )  # axe writes styles of its own
     for address in addresses(samples):
-        page.goto(address)
+        answer = page.goto(address)
+        assert answer is not None
+        assert answer.status == (404 if address == NOT_THERE else 200), address
         assert page.locator("h1").count() == 1, address
         found = Axe().run(page)
         assert found.violations_count == 0, f"{address}: {found.generate_report()}"
